@@ -1,0 +1,2 @@
+//! The `zooark` binary.
+fn main() {}

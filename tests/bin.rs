@@ -1,0 +1,2 @@
+//! The binary under test: the same entry point as `zooark`.
+fn main() {}
