@@ -1,1 +1,9 @@
-//! placeholder
+//! `ZooKeeper`'s own bytes: jute values, snapshot files, transaction logs, replay and the tree digest.
+//!
+//! Pure: bytes in, values out. No sockets, no clocks, no policy; files are read through `std::fs` only
+//! where a whole data directory is the unit ([`data_dir`]).
+
+pub mod key;
+pub mod types;
+
+pub use types::{Acl, AclList, Node, NodeRef, OwnerKind, Stat, Zxid};

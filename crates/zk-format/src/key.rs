@@ -1,0 +1,84 @@
+//! The order of znodes: parents before descendants, children of one node contiguous, subtrees contiguous.
+//!
+//! A key is the parent path with every `/` replaced by 0x01, then 0x00, then the name. The root's key is
+//! empty. `ZooKeeper` forbids bytes below 0x20 in paths, so the order is unambiguous.
+
+use std::cmp::Ordering;
+
+/// Splits a path at its last `/`: (`parent`, `name`). The parent of `/a` is `/`. The root (`""`) has none.
+pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    let slash = path.iter().rposition(|&b| b == b'/')?;
+    let name = path.get(slash + 1..)?;
+    let parent = path.get(..slash.max(1))?;
+    Some((parent, name))
+}
+
+/// The parent's path in the form nodes carry: `""` for the root.
+pub fn parent(path: &[u8]) -> Option<&[u8]> {
+    split(path).map(|(parent, _)| if parent == b"/" { &b""[..] } else { parent })
+}
+
+/// The key of a path.
+pub fn encode(path: &[u8]) -> Vec<u8> {
+    let Some((parent, name)) = split(path) else { return Vec::new() };
+    let mut key = Vec::with_capacity(parent.len() + name.len() + 1);
+    key.extend(parent.iter().map(|&b| if b == b'/' { 1 } else { b }));
+    key.push(0);
+    key.extend_from_slice(name);
+    key
+}
+
+/// The path of a key, or `None` where the bytes are not a key.
+pub fn decode(key: &[u8]) -> Option<Vec<u8>> {
+    if key.is_empty() {
+        return Some(Vec::new());
+    }
+    let end = key.iter().position(|&b| b == 0)?;
+    let (parent, name) = (key.get(..end)?, key.get(end + 1..)?);
+    if parent.first() != Some(&1) || name.contains(&0) || name.contains(&b'/') || parent.contains(&b'/') {
+        return None;
+    }
+    let mut path: Vec<u8> = parent.iter().map(|&b| if b == 1 { b'/' } else { b }).collect();
+    if path.len() > 1 {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    Some(path)
+}
+
+/// Compares two paths in key order without building their keys.
+pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
+    match (split(a), split(b)) {
+        (None, None) => Ordering::Equal,
+        (None, Some(_)) => Ordering::Less,
+        (Some(_), None) => Ordering::Greater,
+        (Some((pa, na)), Some((pb, nb))) => compare_parents(pa, pb).then_with(|| na.cmp(nb)),
+    }
+}
+
+fn compare_parents(a: &[u8], b: &[u8]) -> Ordering {
+    let common = a.iter().zip(b).position(|(x, y)| x != y);
+    match common {
+        None => a.len().cmp(&b.len()),
+        Some(at) => {
+            let rank = |byte: &u8| if *byte == b'/' { 1 } else { *byte };
+            a.get(at).map(rank).cmp(&b.get(at).map(rank))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_round_trip_and_order_as_paths_do() {
+        let paths: [&[u8]; 8] = [b"", b"/a", b"/a-b", b"/a.b/c", b"/a/b", b"/a/b/c", b"/a/c", b"/b"];
+        for a in paths {
+            assert_eq!(decode(&encode(a)).as_deref(), Some(a));
+            for b in paths {
+                assert_eq!(compare(a, b), encode(a).cmp(&encode(b)), "{a:?} {b:?}");
+            }
+        }
+    }
+}
