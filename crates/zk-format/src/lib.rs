@@ -3,6 +3,8 @@
 //! Pure: bytes in, values out. No sockets, no clocks, no policy; files are read through `std::fs` only
 //! where a whole data directory is the unit ([`data_dir`]).
 
+pub mod acl;
+pub mod jute;
 pub mod key;
 pub mod types;
 
