@@ -46,7 +46,7 @@ impl Kind {
         matches!(self, Self::Cursor | Self::Ledger | Self::Part | Self::Block | Self::LogEntry | Self::ConsumerOffset)
     }
 
-    /// Whether an application rewrites the value of such nodes.
+    /// Whether an application rewrites the value of such nodes; a closed ledger stays as it is.
     pub const fn is_rewritten(self) -> bool {
         !matches!(self, Self::Plain | Self::Fixed | Self::Block | Self::Ledger)
     }
