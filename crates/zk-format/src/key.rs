@@ -56,7 +56,8 @@ pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
     }
 }
 
-fn compare_parents(a: &[u8], b: &[u8]) -> Ordering {
+/// Compares two parent paths in key order; the root as `""` or `/`.
+pub(crate) fn compare_parents(a: &[u8], b: &[u8]) -> Ordering {
     let common = a.iter().zip(b).position(|(x, y)| x != y);
     match common {
         None => a.len().cmp(&b.len()),

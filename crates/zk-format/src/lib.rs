@@ -4,8 +4,13 @@
 //! where a whole data directory is the unit ([`data_dir`]).
 
 pub mod acl;
+pub mod digest;
+pub mod file_snap;
+pub mod file_snap_writer;
 pub mod jute;
 pub mod key;
+pub mod path;
+pub mod tree;
 pub mod types;
 
 pub use types::{Acl, AclList, Node, NodeRef, OwnerKind, Stat, Zxid};

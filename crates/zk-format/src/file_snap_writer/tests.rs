@@ -1,0 +1,93 @@
+use super::*;
+use crate::file_snap::ReadLimits;
+use crate::tree::FlatTree;
+use crate::types::{Acl, Stat, Zxid};
+
+const LIMITS: WriteLimits = WriteLimits { jute_max_buffer: 100 };
+
+fn node<'a>(path: &'a [u8], data: Option<&'a [u8]>, acl: &'a AclList, owner: i64) -> NodeRef<'a> {
+    NodeRef { path, data, acl: Some(acl), stat: Stat { ephemeral_owner: owner, czxid: Zxid(7), ..Stat::default() } }
+}
+
+fn outcome(paths: &[&[u8]]) -> Result<Vec<u8>, SnapWriteError> {
+    let world = AclList::world();
+    let mut writer = SnapWriter::new(Vec::new(), &[], [], LIMITS)?;
+    for path in paths {
+        writer.node(&node(path, None, &world, 0))?;
+    }
+    writer.finish().map(|(file, _)| file)
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let world = AclList::world();
+    let own = AclList::encode(&[Acl { perms: 3, scheme: b"sasl".to_vec(), id: b"me".to_vec() }]);
+    let sessions = [Session { id: 0x10, timeout_ms: 4000 }, Session { id: -3, timeout_ms: 1 }];
+    let mut writer = SnapWriter::new(Vec::new(), &sessions, [&own, &own, &world], LIMITS).unwrap();
+    let nodes = [
+        node(b"", Some(b""), &world, 0),
+        node(b"/zookeeper", None, &world, 0),
+        node(b"/zookeeper/quota", Some(b""), &own, 0),
+        node(b"/e", Some(b"x"), &own, 0x10),
+        node(b"/c", None, &world, i64::MIN),
+    ];
+    for node in &nodes {
+        writer.node(node).unwrap();
+    }
+    let (file, written) = writer.finish().unwrap();
+    assert_eq!((written.nodes, written.bytes), (5, file.len() as u64));
+    let tree = FlatTree::parse(file, Zxid(9), &ReadLimits::default()).unwrap();
+    assert_eq!(tree.digest(), written.digest);
+    assert_eq!(tree.sessions(), sessions);
+    assert_eq!(tree.acls(), [world.clone(), own.clone()]);
+    assert_eq!(tree.len(), nodes.len());
+    for node in &nodes {
+        let read = tree.node(tree.find(node.path).unwrap());
+        assert_eq!((read.path, read.data, read.acl, read.stat), (node.path, node.data, node.acl, node.stat));
+    }
+    assert_eq!(tree.ephemerals().get(&0x10), Some(&vec![u32::try_from(tree.find(b"/e").unwrap()).unwrap()]));
+    assert_eq!(tree.ephemerals().len(), 1);
+}
+
+#[test]
+fn what_a_server_would_not_load_is_refused() {
+    use SnapWriteError as E;
+    assert!(outcome(&[b"", b"/zookeeper", b"/zookeeper/quota"]).is_ok());
+    assert!(matches!(outcome(&[b"/a"]), Err(E::NoParent { .. })));
+    assert!(matches!(outcome(&[b"", b"/a/b", b"/a"]), Err(E::NoParent { .. })));
+    assert!(matches!(outcome(&[b"", b"/a", b"/a"]), Err(E::Duplicate { .. })));
+    assert!(matches!(outcome(&[b"", b""]), Err(E::Duplicate { .. })));
+    assert!(matches!(outcome(&[b"", b"/a", b"/a/.."]), Err(E::BadPath { why: PathProblem::Dots, .. })));
+    assert!(matches!(outcome(&[b"", b"a"]), Err(E::BadPath { why: PathProblem::Relative, .. })));
+    assert!(matches!(outcome(&[b"", b"/zookeeper"]), Err(E::MissingReserved { path: path::QUOTA })));
+
+    let world = AclList::world();
+    let own = AclList::encode(&[]);
+    let mut writer = SnapWriter::new(Vec::new(), &[], [], LIMITS).unwrap();
+    let mut refused = |node: &NodeRef<'_>| writer.node(node).unwrap_err();
+    assert!(matches!(refused(&node(b"", Some(&[0; 101]), &world, 0)), E::TooLarge { what: "data", bytes: 101, .. }));
+    let mut writer = SnapWriter::new(Vec::new(), &[], [], LIMITS).unwrap();
+    assert!(matches!(writer.node(&node(b"", None, &own, 0)), Err(E::UnknownAcl { .. })));
+    let mut writer = SnapWriter::new(Vec::new(), &[], [], LIMITS).unwrap();
+    assert!(matches!(writer.node(&node(b"", None, &world, 5)), Err(E::UnknownSession { session: 5, .. })));
+    assert!(matches!(SnapWriter::new(Vec::new(), &[], [&AclList::null()], LIMITS), Err(E::BadAcl { index: 0 })));
+}
+
+#[test]
+fn a_failing_output_is_reported() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let world = AclList::world();
+    let mut writer = SnapWriter::new(Full, &[], [], LIMITS).unwrap();
+    for path in [path::ROOT, path::ZOOKEEPER, path::QUOTA] {
+        writer.node(&node(path, None, &world, 0)).unwrap();
+    }
+    assert!(matches!(writer.finish(), Err(SnapWriteError::Io(_))));
+}

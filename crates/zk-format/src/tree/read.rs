@@ -1,0 +1,127 @@
+//! From a file to a tree: one thread reads ahead while another walks what has arrived; then the seals, then the order.
+
+#![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::FlatTree;
+use super::order::{Walked, into_key_order};
+use crate::file_snap::{
+    self, Compression, Entry, Progress, ReadLimits, SnapProblem, UnresolvedAcl, Walker, decompress, entry_node,
+    read_trailers,
+};
+use crate::file_snap_writer::{SnapWriter, WriteLimits};
+use crate::path;
+use crate::types::{AclList, NodeRef, Stat, Zxid};
+
+/// Small enough to be walked while still in a processor's cache.
+const STEP_BYTES: usize = 2 << 20;
+
+pub(super) fn read_file(path: &Path, limits: &ReadLimits) -> Result<FlatTree, SnapProblem> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let (zxid, compression) = file_snap::parse_name(name).ok_or(SnapProblem::Name)?;
+    let file = File::open(path).map_err(|source| SnapProblem::Io { action: "open", source })?;
+    let length = file.metadata().map_err(|source| SnapProblem::Io { action: "stat", source })?.len();
+    if compression != Compression::None {
+        return parse(decompress(file, length, compression, limits)?, zxid, limits);
+    }
+    let mut walker = Walker::new(*limits);
+    let file = read_and_walk(file, length, &mut walker, limits)?;
+    finish(file, walker, zxid)
+}
+
+pub(super) fn parse(file: Vec<u8>, zxid: Zxid, limits: &ReadLimits) -> Result<FlatTree, SnapProblem> {
+    finish(file, Walker::new(*limits), zxid)
+}
+
+fn read_and_walk(
+    mut from: File,
+    length: u64,
+    walker: &mut Walker,
+    limits: &ReadLimits,
+) -> Result<Vec<u8>, SnapProblem> {
+    let too_large = SnapProblem::TooLarge { limit: limits.file_bytes };
+    if length > limits.file_bytes {
+        return Err(too_large);
+    }
+    let Ok(length) = usize::try_from(length) else { return Err(too_large) };
+    let mut file = vec![0; length];
+    let mut filled = 0;
+    while filled < length {
+        let (arrived, ahead) = file.split_at_mut_checked(filled).unwrap_or_default();
+        let step = ahead.len().min(STEP_BYTES);
+        let step = ahead.get_mut(..step).unwrap_or_default();
+        let (read, walked) = rayon::join(|| read_up_to(&mut from, step), || walker.resume(arrived, false));
+        let count = read.map_err(|source| SnapProblem::Io { action: "read", source })?;
+        walked?;
+        filled = filled.saturating_add(count);
+        if count < step.len() {
+            // Cut by someone else since it was opened: what is there decides.
+            file.truncate(filled);
+            break;
+        }
+    }
+    Ok(file)
+}
+
+fn read_up_to(from: &mut File, into: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while let Some(rest) = into.get_mut(count..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => break,
+            Ok(more) => count = count.saturating_add(more),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+fn finish(file: Vec<u8>, mut walker: Walker, zxid: Zxid) -> Result<FlatTree, SnapProblem> {
+    let end = match walker.resume(&file, true)? {
+        Progress::End(end) => end,
+        Progress::More => file.len(),
+    };
+    let trailers = read_trailers(&file, end, walker.adler.clone())?;
+    let digest = walker.digest();
+    let unresolved = walker.unresolved.iter().map(|(&id, &nodes)| UnresolvedAcl { id, nodes }).collect();
+    let Walker { entries, group_of, groups, acls, sessions, .. } = walker;
+    let entries = into_key_order(Walked { file: &file, entries, group_of, groups })?;
+    let ephemerals = ephemerals(&file, &entries);
+    Ok(FlatTree {
+        ephemerals,
+        file,
+        entries,
+        acls,
+        sessions,
+        unresolved,
+        zxid,
+        stated_digest: trailers.digest,
+        last_zxid: trailers.last_zxid,
+        digest,
+    })
+}
+
+fn ephemerals(file: &[u8], entries: &[Entry]) -> BTreeMap<i64, Vec<u32>> {
+    let mut by_session: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    for (index, &entry) in (0u32..).zip(entries).filter(|(_, entry)| entry.is_ephemeral()) {
+        if let Ok(node) = entry_node(file, entry) {
+            by_session.entry(node.stat.ephemeral_owner).or_default().push(index);
+        }
+    }
+    by_session
+}
+
+pub(super) fn empty() -> FlatTree {
+    let world = AclList::world();
+    let mut writer = SnapWriter::new(Vec::new(), &[], [], WriteLimits::default()).expect("nothing is over a limit");
+    for path in [path::ROOT, path::ZOOKEEPER, path::QUOTA] {
+        let node = NodeRef { path, data: Some(b""), acl: Some(&world), stat: Stat::default() };
+        writer.node(&node).expect("the server's own nodes are in order");
+    }
+    let (file, _) = writer.finish().expect("the server's own nodes are complete");
+    parse(file, Zxid(0), &ReadLimits::default()).expect("what is written is read")
+}
