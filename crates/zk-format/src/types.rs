@@ -19,12 +19,12 @@ impl Zxid {
 
     /// The leader epoch: the high 32 bits.
     pub const fn epoch(self) -> u32 {
-        (self.0 as u64 >> 32) as u32
+        (self.0.cast_unsigned() >> 32) as u32
     }
 
     /// The position within the epoch: the low 32 bits.
     pub const fn counter(self) -> u32 {
-        self.0 as u64 as u32
+        (self.0.cast_unsigned() & 0xffff_ffff) as u32
     }
 }
 
@@ -96,14 +96,14 @@ impl OwnerKind {
     /// Without extended types enabled, an owner starting `0xff` can be a session of server id 255; the
     /// field alone cannot tell, so this reads it as the server with extended types does.
     pub const fn of(owner: i64) -> Self {
-        let raw = owner as u64;
+        let raw = owner.cast_unsigned();
         if raw == 0 {
             Self::Persistent
         } else if owner == CONTAINER_OWNER {
             Self::Container
-        } else if raw & TTL_MASK == TTL_MASK && raw & TTL_FEATURE_MASK == 0 {
-            Self::Ttl { ttl_ms: raw & TTL_VALUE_MASK }
-        } else if raw & EMULATED_353_TTL != 0 && raw & 0x7fff_ff00_0000_0000 == 0 {
+        } else if (raw & TTL_MASK == TTL_MASK && raw & TTL_FEATURE_MASK == 0)
+            || (raw & EMULATED_353_TTL != 0 && raw & 0x7fff_ff00_0000_0000 == 0)
+        {
             Self::Ttl { ttl_ms: raw & TTL_VALUE_MASK }
         } else {
             Self::Ephemeral { session: owner }

@@ -35,7 +35,7 @@ pub(crate) fn read_trailers(file: &[u8], end: usize, adler: Adler32) -> Result<T
         // As many bytes as a digest trailer that is still being written can have; the mark tells.
         LAST_ZXID_BYTES if file.ends_with(&END_MARK) => (false, true),
         BOTH_BYTES => (true, true),
-        ..BOTH_BYTES => {
+        1..BOTH_BYTES => {
             let section = if left < DIGEST_BYTES { Section::DigestTrailer } else { Section::LastZxidTrailer };
             return Err(SnapProblem::unsealed(file.len() as u64, section));
         }

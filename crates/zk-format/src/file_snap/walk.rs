@@ -62,15 +62,14 @@ pub(crate) fn entry_path(file: &[u8], entry: Entry) -> &[u8] {
     file.get(start..start.saturating_add(entry.path_len())).unwrap_or_default()
 }
 
-/// The node of an entry and its owner table, without its ACL list.
+/// The node of an entry, without its ACL list.
 pub(crate) fn entry_node(file: &[u8], entry: Entry) -> Result<NodeRef<'_>, JuteError> {
     let start = usize::try_from(entry.offset).unwrap_or(usize::MAX);
-    let mut reader = Reader::at(file.get(start..).unwrap_or_default(), entry.offset);
-    let path = reader.ustring()?.unwrap_or_default();
-    let data = reader.buffer()?;
-    reader.i64()?;
-    let stat = decode_stat(&mut reader)?;
-    Ok(NodeRef { path, data, acl: None, stat })
+    let mut fields = Reader::at(file.get(start..).unwrap_or_default(), entry.offset);
+    let path = fields.ustring()?.unwrap_or_default();
+    let data = fields.buffer()?;
+    fields.i64()?;
+    Ok(NodeRef { path, data, acl: None, stat: decode_stat(&mut fields)? })
 }
 
 fn decode_stat(reader: &mut Reader<'_>) -> Result<Stat, JuteError> {
@@ -297,7 +296,7 @@ impl Walker {
         let name = name.get(1..).unwrap_or_default();
         path::validate_stored_name(name).map_err(|why| bad_path(offset, path, why))?;
 
-        let depth = path.iter().filter(|&&byte| byte == b'/').count();
+        let depth = depth(path);
         let sibling = self.frames.get(depth).copied();
         let group = match sibling {
             Some(frame) if is_child_of(self.path_of(file, frame.node), parent) => {
@@ -367,6 +366,11 @@ pub(crate) fn shortened(path: &[u8]) -> Vec<u8> {
 #[inline]
 fn is_child_of(path: &[u8], parent: &[u8]) -> bool {
     path.strip_prefix(parent).and_then(|rest| rest.strip_prefix(b"/")).is_some_and(|name| !name.contains(&b'/'))
+}
+
+#[expect(clippy::naive_bytecount, reason = "paths are short, and the compiler vectorises this")]
+fn depth(path: &[u8]) -> usize {
+    path.iter().filter(|&&byte| byte == b'/').count()
 }
 
 fn is_ephemeral(stat: &[u8; STAT_BYTES]) -> bool {

@@ -54,9 +54,9 @@ fn read_and_walk(
         let (arrived, ahead) = file.split_at_mut_checked(filled).unwrap_or_default();
         let step = ahead.len().min(STEP_BYTES);
         let step = ahead.get_mut(..step).unwrap_or_default();
-        let (read, walked) = rayon::join(|| read_up_to(&mut from, step), || walker.resume(arrived, false));
-        let count = read.map_err(|source| SnapProblem::Io { action: "read", source })?;
-        walked?;
+        let (count, progress) = rayon::join(|| read_up_to(&mut from, step), || walker.resume(arrived, false));
+        let count = count.map_err(|source| SnapProblem::Io { action: "read", source })?;
+        progress?;
         filled = filled.saturating_add(count);
         if count < step.len() {
             // Cut by someone else since it was opened: what is there decides.

@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects)]
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
@@ -96,7 +98,9 @@ fn small_digest() -> i64 {
     parse(&small_base().done()).unwrap().digest()
 }
 
-fn content(tree: &FlatTree) -> Vec<(Vec<u8>, Option<Vec<u8>>, Option<AclList>, Stat)> {
+type Content = (Vec<u8>, Option<Vec<u8>>, Option<AclList>, Stat);
+
+fn content(tree: &FlatTree) -> Vec<Content> {
     tree.iter().map(|node| (node.path.to_vec(), node.data.map(<[u8]>::to_vec), node.acl.cloned(), node.stat)).collect()
 }
 
