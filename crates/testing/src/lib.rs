@@ -5,6 +5,7 @@
 //! - [`server_files`]: writes snapshot and log files as a server does, apart from `zk-format`, so that an error
 //!   in one is not mirrored in the other.
 //! - [`evolving`]: a data directory on disk that goes from state to state.
+//! - [`server`]: `ZooKeeper` servers from Maven Central and their own client.
 //! - [`random`]: the one source of randomness, seeded.
 
 // Generated sizes and counts are far below the limits of the narrower types.
@@ -13,4 +14,5 @@
 pub mod evolving;
 pub mod generate;
 pub mod random;
+pub mod server;
 pub mod server_files;
