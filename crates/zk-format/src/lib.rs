@@ -4,13 +4,17 @@
 //! where a whole data directory is the unit ([`data_dir`]).
 
 pub mod acl;
+pub mod data_dir;
 pub mod digest;
 pub mod file_snap;
 pub mod file_snap_writer;
+pub mod file_txn_log;
 pub mod jute;
 pub mod key;
 pub mod path;
+pub mod replay;
 pub mod tree;
+pub mod txn;
 pub mod types;
 
 pub use types::{Acl, AclList, Node, NodeRef, OwnerKind, Stat, Zxid};

@@ -1,0 +1,44 @@
+//! Where replay finds the nodes that no transaction of the range has touched yet.
+
+use crate::tree::FlatTree;
+use crate::types::{Node, NodeRef};
+use std::convert::Infallible;
+
+/// A state that transactions are applied to. Replay asks only for the nodes they touch, and those nodes' parents.
+pub trait BaseStore {
+    /// Why it cannot be read.
+    type Error;
+
+    /// The node at a path; the root's path is empty.
+    fn lookup(&self, path: &[u8]) -> Result<Option<Node>, Self::Error>;
+
+    /// The paths of a session's ephemeral nodes; `None` where the store cannot find them without reading everything.
+    fn ephemerals_of(&self, session: i64) -> Result<Option<Vec<Vec<u8>>>, Self::Error>;
+
+    /// The paths of a node's children, for bases that are not exact: a deleted node may then still have some, which go
+    /// with it. A store of exact states has nothing to say here.
+    fn children_of(&self, _path: &[u8]) -> Result<Vec<Vec<u8>>, Self::Error> {
+        Ok(Vec::new())
+    }
+}
+
+impl BaseStore for FlatTree {
+    type Error = Infallible;
+
+    fn lookup(&self, path: &[u8]) -> Result<Option<Node>, Infallible> {
+        Ok(self.find(path).map(|index| owned(self.node(index))))
+    }
+
+    fn ephemerals_of(&self, session: i64) -> Result<Option<Vec<Vec<u8>>>, Infallible> {
+        let places = self.ephemerals().get(&session).map(Vec::as_slice).unwrap_or_default();
+        Ok(Some(places.iter().map(|&place| self.path(place as usize).to_vec()).collect()))
+    }
+
+    fn children_of(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Infallible> {
+        Ok(self.children(path).map(|index| self.path(index).to_vec()).collect())
+    }
+}
+
+fn owned(node: NodeRef<'_>) -> Node {
+    Node { data: node.data.map(Into::into), acl: node.acl.cloned(), stat: node.stat }
+}
