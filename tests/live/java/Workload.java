@@ -41,6 +41,8 @@ import org.apache.zookeeper.data.Stat;
  *                               what a 3.4 server does not know
  *   churn NAME COUNT SEED       COUNT pipelined writes over 1,000 nodes
  *   create NAME PATH TEXT       a persistent node
+ *   ephemeral NAME PATH TEXT    a node that ends with the session
+ *   own NAME PATH USER          an ACL that gives all to USER, by digest, and read to the world
  *   set NAME PATH TEXT          new data
  *   delete NAME PATH            one node
  *   reconfig NAME JOINING LEAVING NEW   incremental or whole, "-" for none
@@ -84,6 +86,12 @@ public final class Workload {
                 return churn(zk, Integer.parseInt(words[2]), Long.parseLong(words[3]));
             case "create":
                 return zk.create(words[2], bytes(words[3]), OPEN, CreateMode.PERSISTENT);
+            case "ephemeral":
+                return zk.create(words[2], bytes(words[3]), OPEN, CreateMode.EPHEMERAL);
+            case "own":
+                return "" + zk.setACL(words[2], Arrays.asList(
+                        new ACL(ZooDefs.Perms.ALL, new Id("digest", words[3] + ":2l6vTVyKxSJUQJP8T2EWfWPJ3TI=")),
+                        new ACL(ZooDefs.Perms.READ, new Id("world", "anyone"))), -1).getAversion();
             case "set":
                 return "" + zk.setData(words[2], bytes(words[3]), -1).getVersion();
             case "delete":
@@ -173,12 +181,12 @@ public final class Workload {
     private static void unicode(ZooKeeper zk) throws Exception {
         make(zk, "/\u00fcn\u00efc\u00f6d\u00e9", "latin");
         make(zk, "/\u00fcn\u00efc\u00f6d\u00e9/\u65e5\u672c\u8a9e", "\u65e5\u672c");
-        // U+1F600 is outside the basic plane: two surrogates in Java, six bytes in the files.
-        make(zk, "/\u00fcn\u00efc\u00f6d\u00e9/face-\ud83d\ude00", "\ud83d\ude00");
         make(zk, "/\u00fcn\u00efc\u00f6d\u00e9/with space", "");
-        zk.setData("/\u00fcn\u00efc\u00f6d\u00e9/face-\ud83d\ude00", bytes("changed"), -1);
-        zk.create("/\u00fcn\u00efc\u00f6d\u00e9/owned", null,
-                Collections.singletonList(new ACL(ZooDefs.Perms.ALL, new Id("digest", "j\u00f6rg:hash"))),
+        zk.setData("/\u00fcn\u00efc\u00f6d\u00e9/\u65e5\u672c\u8a9e", bytes("\u5909\u66f4"), -1);
+        // U+1F600 is outside the basic plane: two surrogates in Java, six bytes in the files. Paths may not hold
+        // such characters (PathUtils), ids of ACLs may.
+        zk.create("/\u00fcn\u00efc\u00f6d\u00e9/owned", bytes("\ud83d\ude00"),
+                Collections.singletonList(new ACL(ZooDefs.Perms.ALL, new Id("digest", "j\u00f6rg-\ud83d\ude00:hash"))),
                 CreateMode.PERSISTENT);
     }
 
@@ -203,7 +211,7 @@ public final class Workload {
         List<ACL> mixed = Arrays.asList(
                 new ACL(ZooDefs.Perms.ALL, new Id("digest", "bob:fakehash=")),
                 new ACL(ZooDefs.Perms.READ, new Id("world", "anyone")),
-                new ACL(ZooDefs.Perms.READ | ZooDefs.Perms.WRITE, new Id("ip", "10.0.0.0/8")));
+                new ACL(ZooDefs.Perms.READ | ZooDefs.Perms.WRITE, new Id("ip", "10.1.2.3")));
         zk.create("/acl/mixed", bytes("c"), mixed, CreateMode.PERSISTENT);
         make(zk, "/acl/changed", "d");
         zk.setACL("/acl/changed", mixed, 0);

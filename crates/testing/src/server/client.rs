@@ -14,7 +14,7 @@ use zk_format::Acl;
 use super::at_least;
 use super::process::Jars;
 
-const LONGEST_COMMAND: Duration = Duration::from_secs(300);
+const LONGEST_COMMAND: Duration = Duration::from_mins(5);
 
 /// One client process; it may hold several sessions.
 #[derive(Debug)]

@@ -31,7 +31,7 @@ impl Ensemble {
             let (quorum, election) = (free_port()?, free_port()?);
             let mut line = format!("server.{}=127.0.0.1:{quorum}:{election}", index + 1);
             if at_least(version, 5) {
-                line += &format!(":participant;127.0.0.1:{}", member.port());
+                line = format!("{line}:participant;127.0.0.1:{}", member.port());
             }
             lines.push(line);
         }

@@ -111,7 +111,7 @@ impl Process {
         let text = std::fs::read(&self.output).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
-        lines.iter().skip(lines.len().saturating_sub(30)).map(|line| format!("    {line}\n")).collect()
+        lines[lines.len().saturating_sub(30)..].join("\n")
     }
 }
 
