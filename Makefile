@@ -1,0 +1,49 @@
+# make demo    what ZooArk does, on a recorded ZooKeeper data directory
+# make test    every test, real ZooKeeper servers among them; ends within 20 minutes of two cores once built
+# Both install what is missing (apt-get), say so, and can be run again.
+
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+
+.PHONY: demo test test-long lint fmt docs fuzz deny bench install-build-deps install-deps
+
+# Built as the tests are, so that RocksDB is compiled once for both.
+demo: install-build-deps
+	$(CARGO) build -p cli
+	tests/demo.sh
+
+test: install-deps
+	tests/live/fetch-zookeeper.sh
+	$(CARGO) test
+
+# The same assertions at full sizes and with more seeds.
+test-long: install-deps
+	tests/live/fetch-zookeeper.sh
+	ZOOARK_TEST_LONG=1 $(CARGO) test
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --all-targets -- -D warnings
+
+fmt:
+	$(CARGO) fmt --all
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
+
+# Each target for FUZZ_SECONDS; needs a nightly toolchain.
+fuzz:
+	tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+# Needs cargo-deny.
+deny:
+	$(CARGO) deny check
+
+bench:
+	$(CARGO) bench -p benches
+
+install-build-deps:
+	tests/install-deps.sh build
+
+install-deps:
+	tests/install-deps.sh test

@@ -1,0 +1,49 @@
+#!/bin/sh
+# Installs with apt-get what is missing to build (`build`) or to test as well (`test`), and says what that is.
+# Nothing missing: nothing done.
+#
+#   tests/install-deps.sh build|test
+set -eu
+
+what=${1:-test}
+packages=
+
+# need PACKAGE COMMAND...: the package, unless all of the commands are there.
+need() {
+    package=$1
+    shift
+    for tool; do
+        command -v "$tool" >/dev/null 2>&1 || { packages="$packages $package"; return 0; }
+    done
+}
+
+need build-essential cc c++ make
+need pkg-config pkg-config
+need clang clang
+need git git
+need ca-certificates update-ca-certificates
+# RocksDB's bindings are generated with libclang, which comes as a library only.
+ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || packages="$packages libclang-dev"
+if [ "$what" = test ]; then
+    need default-jdk-headless java javac
+    need maven mvn
+    need util-linux setpriv
+fi
+
+if [ -n "$packages" ]; then
+    if ! command -v apt-get >/dev/null 2>&1; then
+        echo "install-deps: missing, and there is no apt-get to install it with:$packages" >&2
+        exit 1
+    fi
+    root=
+    [ "$(id -u)" = 0 ] || root=sudo
+    echo "install-deps: apt-get install$packages"
+    $root env DEBIAN_FRONTEND=noninteractive apt-get -q update
+    # shellcheck disable=SC2086 # a list of words
+    $root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $packages
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "install-deps: Rust is missing: install it from https://rustup.rs and run this again" >&2
+    exit 1
+fi
