@@ -1,1 +1,17 @@
-//! placeholder
+//! The layered, encrypted, content-addressed snapshot store.
+//!
+//! A snapshot is a stack of tables: one base that holds a whole tree in content-defined chunks, and a
+//! short list of runs that hold changed records and tombstones. `docs/format.md` gives every byte.
+
+pub mod blobs;
+pub mod codec;
+pub mod ids;
+pub mod record;
+pub mod state_digest;
+pub mod table;
+
+pub use blobs::{BlobError, BlobSink, BlobSource, MemoryBlobs, PlainBlob};
+pub use ids::{BlobId, BlobKind, IdentityKeys, LineageId, PackId, RepositoryId, SnapshotId};
+pub use record::{Change, Record, RecordFlags, RecordLens, RecordRef, RecordStat, SortedRecords, ValueRef};
+pub use state_digest::{RecordHasher, StateDigest};
+pub use table::{TableKind, TableRoot};

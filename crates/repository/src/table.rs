@@ -1,0 +1,62 @@
+//! A table: chunks of records under a small Merkle tree of nodes.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{BlobId, BlobKind};
+
+/// Whether a table holds a whole tree or changes to the tables below it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
+pub enum TableKind {
+    /// Every record; no tombstones.
+    Base,
+    /// Changes. The tier says how often its content was merged: 0 for the run of one backup.
+    Run {
+        /// Tier, from 0.
+        tier: u8,
+    },
+}
+
+/// What a manifest says of a table: everything needed to read it, and to decide whether to.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TableRoot {
+    /// Base or run.
+    pub kind: TableKind,
+    /// Id of the topmost blob: a node, or the chunk itself where `height` is 0. `None` for an empty table.
+    pub root: Option<BlobId>,
+    /// Levels of nodes above the chunks.
+    pub height: u8,
+    /// The highest zxid before the table's changes; 0 for a base.
+    pub zxid_low: i64,
+    /// The highest zxid in the state it leads to.
+    pub zxid_high: i64,
+    /// Records, tombstones not counted.
+    pub records: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Plaintext bytes of its chunks.
+    pub chunk_bytes: u64,
+    /// Values stored as blobs of their own, and the sum of their lengths in bytes.
+    pub value_blobs: u64,
+    /// Bytes of those values.
+    pub value_bytes: u64,
+    /// Smallest key.
+    pub first_key: Vec<u8>,
+    /// Largest key.
+    pub last_key: Vec<u8>,
+    /// Lists of the values stored as blobs ([`BlobKind::Refs`]), in order.
+    pub refs: Vec<BlobId>,
+}
+
+impl TableRoot {
+    /// The kind of the topmost blob.
+    pub fn root_kind(&self) -> BlobKind {
+        if self.height == 0 { BlobKind::Leaf } else { BlobKind::Node }
+    }
+
+    /// Records and tombstones.
+    pub fn entries(&self) -> u64 {
+        self.records.saturating_add(self.tombstones)
+    }
+}
