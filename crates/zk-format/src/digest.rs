@@ -14,6 +14,8 @@ pub const VERSION: i32 = 2;
 /// Larger values go to the checksum on their own; smaller ones are gathered first, for a checksum over one slice is
 /// much faster than over three short ones.
 const GATHER_BYTES: usize = 4096;
+/// As [`GATHER_BYTES`], where the gathering place is on the stack.
+const SMALL_NODE_BYTES: usize = 512;
 
 /// A digest as a trailer or a transaction states it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,11 +57,29 @@ pub fn node_hash(path: &[u8], data: Option<&[u8]>, stat: &Stat) -> i64 {
         return 0;
     }
     let path = if path == b"/" { b"" } else { path };
+    let data = data.unwrap_or_default();
+    let stat = stat_bytes(stat);
+    let mut gathered = [0; SMALL_NODE_BYTES];
+    if let Some(bytes) = gather(&mut gathered, [path, data, &stat]) {
+        return crc32fast::hash(bytes).into();
+    }
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(path);
-    hasher.update(data.unwrap_or_default());
-    hasher.update(&stat_bytes(stat));
+    hasher.update(data);
+    hasher.update(&stat);
     hasher.finalize().into()
+}
+
+fn gather<'a>(into: &'a mut [u8], parts: [&[u8]; 3]) -> Option<&'a [u8]> {
+    let length = parts.iter().fold(0usize, |length, part| length.saturating_add(part.len()));
+    let into = into.get_mut(..length)?;
+    let mut rest = &mut *into;
+    for part in parts {
+        let (slot, after) = rest.split_at_mut_checked(part.len())?;
+        slot.copy_from_slice(part);
+        rest = after;
+    }
+    Some(into)
 }
 
 /// As [`node_hash`], by a server whose JVM runs in a locale without UTF-8: each character beyond ASCII counts as `?`.
@@ -85,20 +105,15 @@ fn ascii(path: &[u8]) -> Vec<u8> {
 /// The stat in the order the digest takes it.
 fn stat_bytes(stat: &Stat) -> [u8; 60] {
     let mut bytes = [0; 60];
-    let fields: [&[u8]; 9] = [
-        &stat.czxid.0.to_be_bytes(),
-        &stat.mzxid.0.to_be_bytes(),
-        &stat.pzxid.0.to_be_bytes(),
-        &stat.ctime.to_be_bytes(),
-        &stat.mtime.to_be_bytes(),
-        &stat.version.to_be_bytes(),
-        &stat.cversion.to_be_bytes(),
-        &stat.aversion.to_be_bytes(),
-        &stat.ephemeral_owner.to_be_bytes(),
-    ];
-    for (slot, byte) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
-        *slot = *byte;
-    }
+    bytes[..8].copy_from_slice(&stat.czxid.0.to_be_bytes());
+    bytes[8..16].copy_from_slice(&stat.mzxid.0.to_be_bytes());
+    bytes[16..24].copy_from_slice(&stat.pzxid.0.to_be_bytes());
+    bytes[24..32].copy_from_slice(&stat.ctime.to_be_bytes());
+    bytes[32..40].copy_from_slice(&stat.mtime.to_be_bytes());
+    bytes[40..44].copy_from_slice(&stat.version.to_be_bytes());
+    bytes[44..48].copy_from_slice(&stat.cversion.to_be_bytes());
+    bytes[48..52].copy_from_slice(&stat.aversion.to_be_bytes());
+    bytes[52..].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
     bytes
 }
 
@@ -195,7 +210,7 @@ mod tests {
             raw.extend(long.to_be_bytes());
         }
         let raw = <[u8; 60]>::try_from(raw).unwrap();
-        for data in [None, Some(vec![]), Some(vec![1; 100]), Some(vec![2; GATHER_BYTES + 1])] {
+        for data in [None, Some(vec![]), Some(vec![1; 100]), Some(vec![3; 450]), Some(vec![2; GATHER_BYTES + 1])] {
             let mut running = RunningDigest::default();
             running.add(b"/a", data.as_deref(), &raw);
             assert_eq!(running.sum(), node_hash(b"/a", data.as_deref(), &stat));

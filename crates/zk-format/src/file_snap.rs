@@ -13,7 +13,7 @@ pub use compression::Compression;
 pub(crate) use compression::decompress;
 pub use error::{Section, SnapError, SnapProblem, UnsealedAt};
 pub(crate) use seal::read_trailers;
-pub(crate) use walk::{Entry, Group, NO_NODE, Progress, Walker, entry_node, entry_path, shortened};
+pub(crate) use walk::{Entry, Group, NO_NODE, Progress, Walker, encode_stat, entry_node, entry_path, shortened};
 
 use crate::types::Zxid;
 

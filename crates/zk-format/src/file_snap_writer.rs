@@ -9,15 +9,15 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::io::{self, Write};
 use std::sync::Arc;
 
 use simd_adler32::Adler32;
 use thiserror::Error;
 
-use crate::digest;
-use crate::file_snap::{DB_ID, END_MARK, MAGIC, Session, VERSION, WORLD_ACL_ID};
+use crate::digest::RunningDigest;
+use crate::file_snap::{DB_ID, END_MARK, MAGIC, Session, VERSION, WORLD_ACL_ID, encode_stat};
 use crate::jute;
 use crate::key;
 use crate::path::{self, PathProblem};
@@ -132,7 +132,9 @@ pub struct SnapWriter<W> {
     last_acl: Option<(AclList, i64)>,
     sessions: HashSet<i64>,
     seen: Seen,
-    written: Written,
+    digest: RunningDigest,
+    nodes: u64,
+    bytes: u64,
 }
 
 impl<W: Write> SnapWriter<W> {
@@ -177,7 +179,9 @@ impl<W: Write> SnapWriter<W> {
             last_acl: None,
             sessions: sessions.iter().map(|session| session.id).collect(),
             seen: Seen::default(),
-            written: Written::default(),
+            digest: RunningDigest::default(),
+            nodes: 0,
+            bytes: 0,
         })
     }
 
@@ -194,11 +198,10 @@ impl<W: Write> SnapWriter<W> {
         let Some(acl) = acl.and_then(|acl| self.acl_id(acl)) else {
             return Err(SnapWriteError::UnknownAcl { path: path.to_vec() });
         };
-        self.buffer.ustring(Some(path)).buffer(data).i64(acl);
-        self.buffer.i64(stat.czxid.0).i64(stat.mzxid.0).i64(stat.ctime).i64(stat.mtime);
-        self.buffer.i32(stat.version).i32(stat.cversion).i32(stat.aversion).i64(owner).i64(stat.pzxid.0);
-        self.written.nodes = self.written.nodes.saturating_add(1);
-        self.written.digest = self.written.digest.wrapping_add(digest::node_hash(path, data, &stat));
+        let stat = encode_stat(&stat);
+        self.buffer.ustring(Some(path)).buffer(data).i64(acl).raw(&stat);
+        self.nodes = self.nodes.saturating_add(1);
+        self.digest.add(path, data, &stat);
         if self.buffer.bytes().len() >= FLUSH_BYTES {
             self.flush()?;
         }
@@ -214,14 +217,15 @@ impl<W: Write> SnapWriter<W> {
         self.buffer.i64(seal).raw(&END_MARK);
         self.flush()?;
         self.out.flush()?;
-        Ok((self.out, self.written))
+        let written = Written { nodes: self.nodes, bytes: self.bytes, digest: self.digest.sum() };
+        Ok((self.out, written))
     }
 
     fn flush(&mut self) -> Result<(), SnapWriteError> {
         let bytes = self.buffer.bytes();
         self.adler.write(bytes);
         self.out.write_all(bytes)?;
-        self.written.bytes = self.written.bytes.saturating_add(bytes.len() as u64);
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
         self.buffer.clear();
         Ok(())
     }
@@ -252,9 +256,29 @@ fn check_size(what: &'static str, path: &[u8], bytes: usize, limits: WriteLimits
 #[derive(Debug, Default)]
 struct Seen {
     hash: RandomState,
-    paths: HashSet<u64>,
+    paths: HashSet<u64, BuildHasherDefault<AlreadyHashed>>,
     last_parent: Vec<u8>,
     reserved: [bool; 2],
+}
+
+/// Passes a hash on as it is.
+#[derive(Debug, Default)]
+struct AlreadyHashed(u64);
+
+impl Hasher for AlreadyHashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 impl Seen {
