@@ -200,14 +200,14 @@ impl<'a> Nodes<'a> {
         Ok(())
     }
 
-    /// Sorts by the eight bytes after what all names share; whole names are compared only where those are equal.
+    /// Sorts by the sixteen bytes after what all names share; whole names are compared only where those are equal.
     fn sort_many(self, group: &mut [u32]) {
         let first = group.first().map_or(&b""[..], |&node| self.name(node));
         let shared = group.iter().fold(first.len(), |shared, &node| {
             first.iter().zip(self.name(node)).take(shared).take_while(|(a, b)| a == b).count()
         });
-        let mut keyed: Vec<(u64, u32)> = group.iter().map(|&node| (word(self.name(node), shared), node)).collect();
-        let order = |a: &(u64, u32), b: &(u64, u32)| a.0.cmp(&b.0).then_with(|| self.name(a.1).cmp(self.name(b.1)));
+        let mut keyed: Vec<(u128, u32)> = group.iter().map(|&node| (word(self.name(node), shared), node)).collect();
+        let order = |a: &(u128, u32), b: &(u128, u32)| a.0.cmp(&b.0).then_with(|| self.name(a.1).cmp(self.name(b.1)));
         if keyed.len() > SEQUENTIAL_NODES {
             keyed.par_sort_unstable_by(order);
         } else {
@@ -239,17 +239,17 @@ impl<'a> Nodes<'a> {
     }
 }
 
-/// Eight bytes of a name from `from` on, as a number that orders as they do; names have no zero bytes.
-fn word(name: &[u8], from: usize) -> u64 {
+/// Sixteen bytes of a name from `from` on, as a number that orders as they do; names have no zero bytes.
+fn word(name: &[u8], from: usize) -> u128 {
     let rest = name.get(from..).unwrap_or_default();
-    if let Some(word) = rest.first_chunk::<8>() {
-        return u64::from_be_bytes(*word);
+    if let Some(word) = rest.first_chunk::<16>() {
+        return u128::from_be_bytes(*word);
     }
-    let mut bytes = [0; 8];
+    let mut bytes = [0; 16];
     for (slot, byte) in bytes.iter_mut().zip(rest) {
         *slot = *byte;
     }
-    u64::from_be_bytes(bytes)
+    u128::from_be_bytes(bytes)
 }
 
 /// Whether `path` lies below `above`; both as nodes carry them.

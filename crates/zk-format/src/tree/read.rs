@@ -1,11 +1,15 @@
-//! From a file to a tree: one thread reads ahead while another walks what has arrived; then the seals, then the order.
+//! From a file to a tree: one thread walks what has arrived while the others read ahead; then the seals, then the
+//! order.
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use rayon::prelude::*;
 
 use super::FlatTree;
 use super::order::{Walked, into_key_order};
@@ -18,7 +22,8 @@ use crate::path;
 use crate::types::{AclList, NodeRef, Stat, Zxid};
 
 /// Small enough to be walked while still in a processor's cache.
-const STEP_BYTES: usize = 2 << 20;
+const STEP_BYTES: usize = 4 << 20;
+const PIECE_BYTES: usize = 256 << 10;
 
 pub(super) fn read_file(path: &Path, limits: &ReadLimits) -> Result<FlatTree, SnapProblem> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -29,7 +34,7 @@ pub(super) fn read_file(path: &Path, limits: &ReadLimits) -> Result<FlatTree, Sn
         return parse(decompress(file, length, compression, limits)?, zxid, limits);
     }
     let mut walker = Walker::new(*limits);
-    let file = read_and_walk(file, length, &mut walker, limits)?;
+    let file = read_and_walk(&file, length, &mut walker, limits)?;
     finish(file, walker, zxid)
 }
 
@@ -37,12 +42,7 @@ pub(super) fn parse(file: Vec<u8>, zxid: Zxid, limits: &ReadLimits) -> Result<Fl
     finish(file, Walker::new(*limits), zxid)
 }
 
-fn read_and_walk(
-    mut from: File,
-    length: u64,
-    walker: &mut Walker,
-    limits: &ReadLimits,
-) -> Result<Vec<u8>, SnapProblem> {
+fn read_and_walk(from: &File, length: u64, walker: &mut Walker, limits: &ReadLimits) -> Result<Vec<u8>, SnapProblem> {
     let too_large = SnapProblem::TooLarge { limit: limits.file_bytes };
     if length > limits.file_bytes {
         return Err(too_large);
@@ -52,13 +52,13 @@ fn read_and_walk(
     let mut filled = 0;
     while filled < length {
         let (arrived, ahead) = file.split_at_mut_checked(filled).unwrap_or_default();
-        let step = ahead.len().min(STEP_BYTES);
-        let step = ahead.get_mut(..step).unwrap_or_default();
-        let (count, progress) = rayon::join(|| read_up_to(&mut from, step), || walker.resume(arrived, false));
+        let wanted = ahead.len().min(STEP_BYTES);
+        let step = ahead.get_mut(..wanted).unwrap_or_default();
+        let (progress, count) = rayon::join(|| walker.resume(arrived, false), || read_step(from, filled, step));
         let count = count.map_err(|source| SnapProblem::Io { action: "read", source })?;
         progress?;
         filled = filled.saturating_add(count);
-        if count < step.len() {
+        if count < wanted {
             // Cut by someone else since it was opened: what is there decides.
             file.truncate(filled);
             break;
@@ -67,10 +67,28 @@ fn read_and_walk(
     Ok(file)
 }
 
-fn read_up_to(from: &mut File, into: &mut [u8]) -> io::Result<usize> {
-    let mut count = 0;
+/// Reads a step in pieces, which whichever thread is idle takes. Gives how much of its start is there.
+fn read_step(from: &File, offset: usize, step: &mut [u8]) -> io::Result<usize> {
+    let pieces = step.par_chunks_mut(PIECE_BYTES).enumerate();
+    let counts = pieces.map(|(index, piece)| {
+        let offset = offset.saturating_add(index.saturating_mul(PIECE_BYTES));
+        read_at(from, offset as u64, piece).map(|count| (count, count == piece.len()))
+    });
+    let counts: Vec<_> = counts.collect::<io::Result<_>>()?;
+    let mut total = 0usize;
+    for (count, whole) in counts {
+        total = total.saturating_add(count);
+        if !whole {
+            break;
+        }
+    }
+    Ok(total)
+}
+
+fn read_at(from: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0usize;
     while let Some(rest) = into.get_mut(count..).filter(|rest| !rest.is_empty()) {
-        match from.read(rest) {
+        match from.read_at(rest, offset.saturating_add(count as u64)) {
             Ok(0) => break,
             Ok(more) => count = count.saturating_add(more),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
