@@ -55,21 +55,14 @@ pub enum ReplayError<E> {
     },
 }
 
-/// The digest of a tree, as servers with and without UTF-8 locales compute it. They differ only where a path is not
-/// ASCII.
+/// The running digest, as servers with and without UTF-8 locales compute it. Both start from the base's: they move
+/// apart only where a path beyond ASCII is touched.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct TreeDigest {
+struct TreeDigest {
     /// Paths in UTF-8.
-    pub utf8: i64,
+    utf8: i64,
     /// `?` for every character beyond ASCII, as a JVM in the C locale has it.
-    pub ascii: i64,
-}
-
-impl TreeDigest {
-    /// Whether a server could have meant this tree.
-    pub const fn matches(self, stated: i64) -> bool {
-        self.utf8 == stated || self.ascii == stated
-    }
+    ascii: i64,
 }
 
 /// What the digests in the log said of the replayed tree.
@@ -117,8 +110,9 @@ pub struct Replayed {
     pub zxid: Zxid,
     /// The leader's clock at the last transaction, milliseconds since 1970.
     pub time_ms: Option<i64>,
-    /// The digest after it, computed from the base's and the touched nodes.
-    pub digest: TreeDigest,
+    /// The digest after it, computed from the base's and the touched nodes, in the form that the log's own digests
+    /// have (see [`DigestVerdict::ascii`]).
+    pub digest: i64,
     /// What the log's own digests said.
     pub verdict: DigestVerdict,
     /// The first thing in strict mode that did not fit.
@@ -137,6 +131,8 @@ pub struct Replay<'b, B: BaseStore + ?Sized> {
     /// Per session the ephemeral nodes created in the range.
     owned: HashMap<i64, HashSet<Box<[u8]>>>,
     acls: HashMap<Box<[u8]>, AclList>,
+    /// What [`BaseStore::ascii_correction`] said, once it was needed.
+    ascii_correction: Option<i64>,
     zxid: Zxid,
     time_ms: Option<i64>,
     verdict: DigestVerdict,
@@ -146,9 +142,10 @@ pub struct Replay<'b, B: BaseStore + ?Sized> {
 
 impl<'b, B: BaseStore + ?Sized> Replay<'b, B> {
     /// A replay that starts from `base`, which is at `zxid` and has this digest.
-    pub fn new(base: &'b B, zxid: Zxid, digest: TreeDigest) -> Self {
+    pub fn new(base: &'b B, zxid: Zxid, digest: i64) -> Self {
         Self {
-            overlay: Overlay::new(base, digest),
+            overlay: Overlay::new(base, TreeDigest { utf8: digest, ascii: digest }),
+            ascii_correction: None,
             sessions: BTreeMap::new(),
             opened: HashSet::new(),
             owned: HashMap::new(),
@@ -190,24 +187,37 @@ impl<'b, B: BaseStore + ?Sized> Replay<'b, B> {
             && !matches!(txn.body, Body::Error { .. })
             && mode != Mode::Contained
         {
-            let digest = self.overlay.digest();
-            if digest.matches(stated.digest) {
-                self.verdict.last_match = Some(self.zxid);
-                self.verdict.ascii |= digest.utf8 != stated.digest;
-            } else {
-                self.verdict.last_mismatch = Some(self.zxid);
-            }
+            self.compare(stated.digest);
         }
         Ok(())
     }
 
+    fn compare(&mut self, stated: i64) {
+        let TreeDigest { utf8, ascii } = self.overlay.digest();
+        if utf8 == stated && !self.verdict.ascii {
+            self.verdict.last_match = Some(self.zxid);
+            return;
+        }
+        let base = self.overlay.base();
+        let correction = *self.ascii_correction.get_or_insert_with(|| base.ascii_correction());
+        if ascii.wrapping_add(correction) == stated {
+            self.verdict.last_match = Some(self.zxid);
+            self.verdict.ascii = true;
+        } else {
+            self.verdict.last_mismatch = Some(self.zxid);
+        }
+    }
+
     /// Ends the replay: sorts what was touched and leaves out what came back to where it was.
     pub fn finish(self) -> Result<Replayed, ReplayError<B::Error>> {
-        let Self { overlay, sessions, zxid, time_ms, verdict, mut first_miss, transactions, .. } = self;
+        let Self { overlay, sessions, zxid, time_ms, verdict, mut first_miss, transactions, ascii_correction, .. } =
+            self;
         let Finished { touched, digest, orphan } = overlay.finish().map_err(ReplayError::Base)?;
         if let Some(path) = orphan {
             first_miss.get_or_insert(Miss { zxid, path, kind: MissKind::Orphan });
         }
+        let ascii = digest.ascii.wrapping_add(ascii_correction.unwrap_or(0));
+        let digest = if verdict.ascii { ascii } else { digest.utf8 };
         Ok(Replayed { touched, sessions, zxid, time_ms, digest, verdict, first_miss, transactions })
     }
 

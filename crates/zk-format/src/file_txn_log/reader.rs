@@ -28,6 +28,11 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// The leader's clock at the transaction, milliseconds since 1970, from the payload's header.
+    pub fn time_ms(&self) -> i64 {
+        self.payload.get(20..).and_then(|rest| rest.first_chunk::<8>()).map_or(0, |field| i64::from_be_bytes(*field))
+    }
+
     /// Where the payload starts in its file.
     pub const fn payload_offset(&self) -> u64 {
         self.offset.saturating_add(PREFIX_BYTES as u64)

@@ -20,10 +20,7 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
         match body {
             Body::CreateSession { timeout_ms } => {
                 self.sessions.insert(header.session, Some(*timeout_ms));
-                // The fuzzy base may hold nodes of it already.
-                if mode == Mode::Strict {
-                    self.opened.insert(header.session);
-                }
+                self.opened.insert(header.session);
                 Ok(())
             }
             Body::CloseSession { paths } => {
@@ -217,13 +214,13 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
             self.delete(zxid, path, mode).map_err(ReplayError::Base)?;
         }
         let mut rest: Vec<Box<[u8]>> = self.owned.remove(&session).unwrap_or_default().into_iter().collect();
-        if !self.opened.remove(&session) {
-            match self.overlay.base().ephemerals_of(session).map_err(ReplayError::Base)? {
-                Some(paths) => rest.extend(paths.into_iter().map(Vec::into_boxed_slice)),
-                // The list is complete: the leader made it from its own tree.
-                None if listed.is_some() => {}
-                None => return Err(ReplayError::SessionNodesUnknown { zxid, session }),
-            }
+        let opened_in_range = self.opened.remove(&session);
+        match self.overlay.base().ephemerals_of(session).map_err(ReplayError::Base)? {
+            Some(paths) => rest.extend(paths.into_iter().map(Vec::into_boxed_slice)),
+            // The list is complete: the leader made it from its own tree. And what a session opened in the range owns
+            // is in the overlay.
+            None if listed.is_some() || opened_in_range => {}
+            None => return Err(ReplayError::SessionNodesUnknown { zxid, session }),
         }
         rest.sort_unstable();
         for path in rest {

@@ -20,6 +20,12 @@ pub trait BaseStore {
     fn children_of(&self, _path: &[u8]) -> Result<Vec<Vec<u8>>, Self::Error> {
         Ok(Vec::new())
     }
+
+    /// What to add to the digest that the replay started from to have it as a server without UTF-8 computes it. 0 where
+    /// the digest is in that server's own form already.
+    fn ascii_correction(&self) -> i64 {
+        0
+    }
 }
 
 impl BaseStore for FlatTree {
@@ -32,6 +38,10 @@ impl BaseStore for FlatTree {
     fn ephemerals_of(&self, session: i64) -> Result<Option<Vec<Vec<u8>>>, Infallible> {
         let places = self.ephemerals().get(&session).map(Vec::as_slice).unwrap_or_default();
         Ok(Some(places.iter().map(|&place| self.path(place as usize).to_vec()).collect()))
+    }
+
+    fn ascii_correction(&self) -> i64 {
+        self.digest_ascii().wrapping_sub(self.digest())
     }
 
     fn children_of(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Infallible> {

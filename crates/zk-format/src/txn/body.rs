@@ -125,6 +125,16 @@ impl<'a> Body<'a> {
         if header.kind == 14 { read_multi(reader, context) } else { read_single(reader, context) }
     }
 
+    /// Whether it changes, makes or removes nodes: what can fit a state, or not.
+    pub fn changes_nodes(&self) -> bool {
+        match self {
+            Self::CreateSession { .. } | Self::Error { .. } | Self::Check { .. } => false,
+            Self::CloseSession { paths } => paths.as_ref().is_some_and(|paths| !paths.is_empty()),
+            Self::Create(_) | Self::Delete { .. } | Self::SetData { .. } | Self::SetAcl { .. } => true,
+            Self::Multi { parts } => !self.is_failed_multi() && parts.iter().any(|part| part.body.changes_nodes()),
+        }
+    }
+
     /// Whether a multi failed: its parts are errors, and it changes nothing.
     pub fn is_failed_multi(&self) -> bool {
         matches!(self, Self::Multi { parts } if parts.iter().any(|part| matches!(part.body, Self::Error { .. })))
