@@ -31,7 +31,7 @@ pub struct StatedDigest {
 /// What comparing a stated digest with the nodes gave.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DigestCheck {
-    /// Nothing was stated: written before 3.6, or with digests disabled.
+    /// Nothing was stated: written before 3.6, with digests disabled, or before the first transaction.
     Absent,
     /// Stated in a version that is not known here.
     UnknownVersion(i32),

@@ -183,39 +183,76 @@ impl<'a> Nodes<'a> {
     }
 
     fn sort_group(self, group: &mut [u32]) -> Result<(), SnapProblem> {
-        if group.len() < 2 {
-            return Ok(());
+        if group.len() > FEW {
+            return self.sort_many(group);
         }
-        if group.len() <= FEW {
+        if group.len() > 1 {
             group.sort_unstable_by(|&a, &b| self.name(a).cmp(self.name(b)));
-        } else if !group.is_sorted_by(|&a, &b| self.name(a) < self.name(b)) {
-            self.sort_many(group);
         }
-        for pair in group.windows(2) {
-            let &[a, b] = pair else { continue };
-            if self.name(a) == self.name(b) {
-                return Err(self.duplicate(a, b));
-            }
+        match group.windows(2).find_map(|pair| self.same_name(pair)) {
+            Some((a, b)) => Err(self.duplicate(a, b)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Sorts by the sixteen bytes after what all names share; whole names are compared only where those are equal.
-    fn sort_many(self, group: &mut [u32]) {
-        let first = group.first().map_or(&b""[..], |&node| self.name(node));
-        let shared = group.iter().fold(first.len(), |shared, &node| {
-            first.iter().zip(self.name(node)).take(shared).take_while(|(a, b)| a == b).count()
-        });
-        let mut keyed: Vec<(u128, u32)> = group.iter().map(|&node| (word(self.name(node), shared), node)).collect();
+    fn same_name(self, pair: &[u32]) -> Option<(u32, u32)> {
+        let &[a, b] = pair else { return None };
+        (self.name(a) == self.name(b)).then_some((a, b))
+    }
+
+    /// Sorts by the sixteen bytes after what all names share; whole names are looked at again only where those are
+    /// equal, since each look is likely to miss every cache.
+    fn sort_many(self, group: &mut [u32]) -> Result<(), SnapProblem> {
+        let mut keyed = self.keyed(group);
         let order = |a: &(u128, u32), b: &(u128, u32)| a.0.cmp(&b.0).then_with(|| self.name(a.1).cmp(self.name(b.1)));
+        if keyed.is_sorted_by(|a, b| a.0 < b.0) {
+            // As in a file that was written in key order; no two are the same.
+            return Ok(());
+        }
         if keyed.len() > SEQUENTIAL_NODES {
             keyed.par_sort_unstable_by(order);
         } else {
             keyed.sort_unstable_by(order);
         }
+        for pair in keyed.windows(2) {
+            let &[(a_key, a), (b_key, b)] = pair else { continue };
+            if a_key == b_key && self.name(a) == self.name(b) {
+                return Err(self.duplicate(a, b));
+            }
+        }
         for (slot, (_, node)) in group.iter_mut().zip(keyed) {
             *slot = node;
         }
+        Ok(())
+    }
+
+    /// The members with their keys: what follows the prefix that all names share. A few names tell that prefix nearly
+    /// always; all of them are asked only where a name does not have it, so none is looked at three times.
+    fn keyed(self, group: &[u32]) -> Vec<(u128, u32)> {
+        let few = group.iter().step_by(group.len().div_ceil(FEW).max(1));
+        let shared = self.shared_prefix(few);
+        let prefix = shared.len();
+        let keys = |prefix: usize| group.iter().map(move |&node| (word(self.name(node), prefix), node));
+        let mut keyed = Vec::with_capacity(group.len());
+        let all_share = group.iter().zip(keys(prefix)).all(|(&node, key)| {
+            keyed.push(key);
+            self.name(node).starts_with(shared)
+        });
+        if all_share {
+            return keyed;
+        }
+        let prefix = self.shared_prefix(group.iter()).len();
+        keyed.clear();
+        keyed.extend(keys(prefix));
+        keyed
+    }
+
+    fn shared_prefix<'n>(self, mut nodes: impl Iterator<Item = &'n u32>) -> &'a [u8] {
+        let first = nodes.next().map_or(&b""[..], |&node| self.name(node));
+        let shared = nodes.fold(first.len(), |shared, &node| {
+            first.iter().zip(self.name(node)).take(shared).take_while(|(a, b)| a == b).count()
+        });
+        first.get(..shared).unwrap_or_default()
     }
 
     /// Walks from the root down and gives the entries group by group.

@@ -158,6 +158,21 @@ fn digests_are_compared_as_the_servers_locale_has_them() {
     assert_eq!(check(3, tree.digest()), DigestCheck::UnknownVersion(3));
 }
 
+/// Files that a 3.9.4 server wrote: a fresh one, and one with work behind it.
+#[test]
+fn recorded_files_match_the_digest_their_server_stated() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data/recorded/after/version-2");
+    let read = |name: &str| FlatTree::read_file(&folder.join(name), &ReadLimits::default()).unwrap();
+    let fresh = read("snapshot.0");
+    assert_eq!(fresh.stated_digest(), Some(StatedDigest { zxid: Zxid(0), version: 2, digest: 0 }));
+    assert_eq!(fresh.check_digest(), DigestCheck::Absent);
+    assert_eq!(fresh.digest(), FlatTree::empty().digest());
+    let later = read("snapshot.a1");
+    assert_eq!(later.check_digest(), DigestCheck::Matches);
+    assert_eq!(later.last_zxid(), Some(Zxid(0xa1)));
+    assert!(later.len() > 100 && later.unresolved_acls().is_empty());
+}
+
 #[test]
 fn nodes_with_an_acl_id_that_the_table_lacks_are_listed() {
     let bytes = Made::start(&[], &[]).plain(b"").node(b"/a", None, 9, &stat(1)).node(b"/b", None, 9, &stat(1)).end();
@@ -439,6 +454,30 @@ proptest! {
                 let expected: Vec<_> = by_key.iter().filter(|p| key::parent(p) == Some(path)).cloned().collect();
                 prop_assert_eq!(children, expected);
             }
+        }
+    }
+
+    /// Enough siblings to be sorted by parts of their names: some with a prefix that most share, many with long equal
+    /// parts, and one name that may be there twice.
+    #[test]
+    fn many_siblings_are_sorted_and_twins_found(
+        names in prop::collection::hash_set("(shared-prefix-){0,2}[ab]{1,24}", 13..120),
+        twin: Option<prop::sample::Index>,
+    ) {
+        let mut paths: Vec<_> = names.iter().map(|name| format!("/{name}").into_bytes()).collect();
+        if let Some(twin) = twin {
+            paths.push(paths[twin.index(paths.len())].clone());
+        }
+        let made = paths.iter().fold(Made::start(&[], &[]).plain(b""), |made, path| made.plain(path));
+        let read = parse(&made.end().done());
+        if twin.is_some() {
+            let found = matches!(read, Err(SnapProblem::Duplicate { ref path, .. }) if Some(path) == paths.last());
+            prop_assert!(found, "{:?}", read);
+        } else {
+            paths.sort_by_key(|path| key::encode(path));
+            let tree = read.unwrap();
+            let read: Vec<_> = tree.iter().skip(1).map(|node| node.path.to_vec()).collect();
+            prop_assert_eq!(read, paths);
         }
     }
 
