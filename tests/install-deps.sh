@@ -19,7 +19,6 @@ need() {
 
 need build-essential cc c++ make
 need pkg-config pkg-config
-need clang clang
 need git git
 need ca-certificates update-ca-certificates
 # RocksDB's bindings are generated with libclang, which comes as a library only.

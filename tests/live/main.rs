@@ -1,0 +1,10 @@
+//! Tests on real `ZooKeeper` servers: what they wrote is read, what their clients saw is what comes out, and
+//! what we write they start from.
+//!
+//! Servers come from `tests/live/fetch-zookeeper.sh`; without them these tests fail. At most two Java processes
+//! run at a time (a server and its client), three servers where an ensemble is the point: all tests here share
+//! one lock. `ZOOARK_TEST_LONG=1` runs the same assertions at full sizes.
+
+mod compare;
+mod turn;
+mod versions;
