@@ -5,15 +5,17 @@
 //! final name, so one that ends early may simply not be finished: [`SnapError::is_unsealed`] tells that case apart.
 
 mod compression;
+mod entry;
 mod error;
 mod seal;
 mod walk;
 
 pub use compression::Compression;
 pub(crate) use compression::decompress;
+pub(crate) use entry::{Entry, encode_stat, entry_node, entry_path};
 pub use error::{Section, SnapError, SnapProblem, UnsealedAt};
 pub(crate) use seal::read_trailers;
-pub(crate) use walk::{Entry, Group, NO_NODE, Progress, Walker, encode_stat, entry_node, entry_path, shortened};
+pub(crate) use walk::{Group, NO_NODE, Progress, Walker, shortened};
 
 use crate::types::Zxid;
 

@@ -13,37 +13,16 @@ use std::collections::{BTreeMap, HashMap};
 
 use simd_adler32::Adler32;
 
+use super::entry::{Entry, STAT_BYTES, entry_path};
 use super::{END_MARK, MAGIC, ReadLimits, Section, Session, SnapProblem, VERSION, WORLD_ACL_ID};
 use crate::digest::RunningDigest;
 use crate::jute::{JuteError, Reader};
 use crate::path::{self, PathProblem};
-use crate::types::{AclList, NodeRef, Stat, Zxid};
+use crate::types::AclList;
 
 /// No node, no group, no ACL list.
 pub(crate) const NO_NODE: u32 = u32::MAX;
-const EPHEMERAL_FLAG: u32 = 1 << 31;
-const STAT_BYTES: usize = 60;
 const HEADER_BYTES: usize = 16;
-
-/// Where a node lies in the file, and what cannot be read off there.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    /// Offset of the node's path length.
-    pub offset: u64,
-    /// Index of its list in the interned table, or [`NO_NODE`].
-    pub acl: u32,
-    path_len: u32,
-}
-
-impl Entry {
-    pub(crate) const fn path_len(self) -> usize {
-        (self.path_len & !EPHEMERAL_FLAG) as usize
-    }
-
-    pub(crate) const fn is_ephemeral(self) -> bool {
-        self.path_len & EPHEMERAL_FLAG != 0
-    }
-}
 
 /// Nodes with one parent, all of them unless another group has the same parent path.
 #[derive(Clone, Copy, Debug)]
@@ -54,51 +33,6 @@ pub(crate) struct Group {
     pub first: u32,
     /// How many they are.
     pub count: u32,
-}
-
-/// The path of an entry.
-pub(crate) fn entry_path(file: &[u8], entry: Entry) -> &[u8] {
-    let start = usize::try_from(entry.offset).unwrap_or(usize::MAX).saturating_add(4);
-    file.get(start..start.saturating_add(entry.path_len())).unwrap_or_default()
-}
-
-/// The node of an entry, without its ACL list.
-pub(crate) fn entry_node(file: &[u8], entry: Entry) -> Result<NodeRef<'_>, JuteError> {
-    let start = usize::try_from(entry.offset).unwrap_or(usize::MAX);
-    let mut fields = Reader::at(file.get(start..).unwrap_or_default(), entry.offset);
-    let path = fields.ustring()?.unwrap_or_default();
-    let data = fields.buffer()?;
-    fields.i64()?;
-    Ok(NodeRef { path, data, acl: None, stat: decode_stat(&mut fields)? })
-}
-
-fn decode_stat(reader: &mut Reader<'_>) -> Result<Stat, JuteError> {
-    Ok(Stat {
-        czxid: Zxid(reader.i64()?),
-        mzxid: Zxid(reader.i64()?),
-        ctime: reader.i64()?,
-        mtime: reader.i64()?,
-        version: reader.i32()?,
-        cversion: reader.i32()?,
-        aversion: reader.i32()?,
-        ephemeral_owner: reader.i64()?,
-        pzxid: Zxid(reader.i64()?),
-    })
-}
-
-/// A stat as files have it.
-pub(crate) fn encode_stat(stat: &Stat) -> [u8; STAT_BYTES] {
-    let mut bytes = [0; STAT_BYTES];
-    bytes[..8].copy_from_slice(&stat.czxid.0.to_be_bytes());
-    bytes[8..16].copy_from_slice(&stat.mzxid.0.to_be_bytes());
-    bytes[16..24].copy_from_slice(&stat.ctime.to_be_bytes());
-    bytes[24..32].copy_from_slice(&stat.mtime.to_be_bytes());
-    bytes[32..36].copy_from_slice(&stat.version.to_be_bytes());
-    bytes[36..40].copy_from_slice(&stat.cversion.to_be_bytes());
-    bytes[40..44].copy_from_slice(&stat.aversion.to_be_bytes());
-    bytes[44..52].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
-    bytes[52..].copy_from_slice(&stat.pzxid.0.to_be_bytes());
-    bytes
 }
 
 /// Whether a walk is over.
@@ -285,8 +219,7 @@ impl Walker {
         let group = self.place(file, offset, path, index)?;
         let acl = self.acl_index(acl_id);
         self.digest.add(path, data, stat);
-        let flag = if is_ephemeral(stat) { EPHEMERAL_FLAG } else { 0 };
-        self.entries.push(Entry { offset, acl, path_len: small(path.len())? | flag });
+        self.entries.push(Entry::new(offset, acl, small(path.len())?, is_ephemeral(stat)));
         self.group_of.push(group);
         Ok(())
     }
@@ -395,7 +328,7 @@ fn is_ephemeral(stat: &[u8; STAT_BYTES]) -> bool {
 
 fn small(count: usize) -> Result<u32, Fault> {
     match u32::try_from(count) {
-        Ok(count) if count < EPHEMERAL_FLAG => Ok(count),
+        Ok(count) if count <= Entry::MAX_PATH_LEN => Ok(count),
         _ => Err(Fault::Problem(SnapProblem::TooManyNodes)),
     }
 }
