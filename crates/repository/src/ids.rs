@@ -284,7 +284,10 @@ mod tests {
         assert_eq!(ids.join(" "), "76eb5c52 6edf153b c26fbbb0 c92cb084");
         let others =
             (keys.snapshot_id(b"x").short(), keys.lineage_id(&[b"prod", b"/"]), keys.boundary_hash(b"\x01\x00a"));
-        assert_eq!(format!("{} {} {:016x}", others.0, others.1, others.2), "34405a20 7b6b4e2a5f964c381f8b4ea682ba5987 295e673e21b739c8");
+        assert_eq!(
+            format!("{} {} {:016x}", others.0, others.1, others.2),
+            "34405a20 7b6b4e2a5f964c381f8b4ea682ba5987 295e673e21b739c8"
+        );
     }
 
     #[test]

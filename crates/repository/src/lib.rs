@@ -4,7 +4,9 @@
 //! short list of runs that hold changed records and tombstones. `docs/format.md` gives every byte.
 
 pub mod blobs;
+pub mod chunk;
 pub mod codec;
+pub mod cut;
 pub mod ids;
 pub mod record;
 pub mod state_digest;
@@ -14,4 +16,7 @@ pub use blobs::{BlobError, BlobSink, BlobSource, MemoryBlobs, PlainBlob};
 pub use ids::{BlobId, BlobKind, IdentityKeys, LineageId, PackId, RepositoryId, SnapshotId};
 pub use record::{Change, Record, RecordFlags, RecordLens, RecordRef, RecordStat, SortedRecords, ValueRef};
 pub use state_digest::{RecordHasher, StateDigest};
-pub use table::{TableKind, TableRoot};
+pub use table::{BuiltTable, KeyRange, TableError, TableKind, TableRoot, TableSpan, build_table};
+
+#[cfg(test)]
+mod test_records;

@@ -150,7 +150,7 @@ impl<'a> ValueRef<'a> {
 }
 
 /// An owned [`ValueRef`].
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Hash)]
 pub enum Value {
     /// No value.
     Null,
@@ -191,7 +191,12 @@ pub struct RecordRef<'a> {
     pub value: ValueRef<'a>,
 }
 
-impl RecordRef<'_> {
+impl<'a> RecordRef<'a> {
+    /// What [`SortedRecords::record`] gives for a tombstone: the key, and nothing else that means anything.
+    pub fn tombstone(key: &'a [u8]) -> Self {
+        Self { key, stat: RecordStat::default(), flags: RecordFlags(0), acl: &[], value: ValueRef::Null }
+    }
+
     /// An owned copy.
     pub fn to_owned(&self) -> Record {
         Record {
@@ -300,22 +305,6 @@ pub fn lens_of(record: &RecordRef<'_>) -> RecordLens {
     RecordLens { key: record.key.len(), inline_value, acl: record.acl.len() }
 }
 
-const NO_RECORD: RecordStat = RecordStat {
-    czxid: 0,
-    mzxid: 0,
-    pzxid: 0,
-    ctime: 0,
-    mtime: 0,
-    version: 0,
-    cversion: 0,
-    aversion: 0,
-    ephemeral_owner: 0,
-};
-
-fn tombstone(key: &[u8]) -> RecordRef<'_> {
-    RecordRef { key, stat: NO_RECORD, flags: RecordFlags(0), acl: &[], value: ValueRef::Null }
-}
-
 /// A sorted list of changes. Positions past the end panic, as in any slice.
 impl SortedRecords for [Change] {
     fn len(&self) -> usize {
@@ -337,7 +326,7 @@ impl SortedRecords for [Change] {
     fn record<'a>(&'a self, i: usize, _: &'a mut Vec<u8>) -> RecordRef<'a> {
         match &self[i] {
             Change::Put(record) => record.as_ref(),
-            Change::Delete(key) => tombstone(key),
+            Change::Delete(key) => RecordRef::tombstone(key),
         }
     }
 

@@ -143,7 +143,10 @@ mod tests {
     #[test]
     fn golden_digest() {
         let keys = IdentityKeys::public();
-        assert_eq!(RecordHasher::new(&keys).hash(&record()).to_string(), "abf4c6982bcaa677d0a9e69b319e399c78a7b857642c27dcd4736e0a042be60d");
+        assert_eq!(
+            RecordHasher::new(&keys).hash(&record()).to_string(),
+            "abf4c6982bcaa677d0a9e69b319e399c78a7b857642c27dcd4736e0a042be60d"
+        );
     }
 
     #[test]

@@ -1,8 +1,64 @@
-//! A table: chunks of records under a small Merkle tree of nodes.
+//! A table: chunks of records under a small Merkle tree of nodes. `docs/format.md` §7 gives the bytes.
+//!
+//! Nodes are cut by the ids of their children, as chunks are by keys: where two tables share a stretch of chunks
+//! they share its nodes too.
+
+mod build;
+mod node;
+mod read;
 
 use serde::{Deserialize, Serialize};
 
+use crate::blobs::BlobError;
+use crate::chunk::ChunkError;
+use crate::codec::CodecError;
 use crate::ids::{BlobId, BlobKind};
+
+pub use build::{BuiltTable, TableBuilder, TableSpan, build_table};
+pub use node::{MAX_NODE, MAX_REFS, Node, NodeEntry, RefsEntry};
+pub use read::{KeyRange, Leaf, read_chunk, read_leaves, read_refs, read_value};
+
+/// Why a table could not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The store failed, or a blob is missing or damaged.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The records do not make a chunk.
+    #[error("the records cannot be stored")]
+    Encode(#[from] ChunkError),
+    /// A body cannot be encoded.
+    #[error("the table cannot be stored")]
+    Codec(#[from] CodecError),
+    /// A chunk matches its id but is not a chunk.
+    #[error("the chunk {id} cannot be read; run `zooark check --read-data`")]
+    Chunk {
+        /// Its id.
+        id: BlobId,
+        /// What is wrong.
+        source: ChunkError,
+    },
+    /// A node or list matches its id but does not decode.
+    #[error("the {kind} {id} cannot be read; run `zooark check --read-data`")]
+    Body {
+        /// Its id.
+        id: BlobId,
+        /// Its kind.
+        kind: BlobKind,
+        /// What is wrong.
+        source: CodecError,
+    },
+    /// A blob contradicts the one that names it.
+    #[error("the {kind} {id} contradicts the table that holds it: {what}; run `zooark check --read-data`")]
+    Inconsistent {
+        /// Its id.
+        id: BlobId,
+        /// Its kind.
+        kind: BlobKind,
+        /// What differs.
+        what: &'static str,
+    },
+}
 
 /// Whether a table holds a whole tree or changes to the tables below it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Serialize, Deserialize)]
@@ -60,3 +116,6 @@ impl TableRoot {
         self.records.saturating_add(self.tombstones)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! Reading tables: from a root to the chunks of a key range, every blob held against the one that names it.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::node::{MAX_HEIGHT, MAX_NODE, MAX_REFS, Node, NodeEntry, RefsEntry};
+use super::{TableError, TableRoot};
+use crate::blobs::BlobSource;
+use crate::chunk::Chunk;
+use crate::codec;
+use crate::ids::{BlobId, BlobKind};
+use crate::record::Value;
+
+/// A range of keys.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct KeyRange {
+    /// Smallest key in it.
+    pub start: Vec<u8>,
+    /// Smallest key beyond it; `None` where it has no end.
+    pub end: Option<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// Every key.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// One key.
+    pub fn only(key: &[u8]) -> Self {
+        let mut end = key.to_vec();
+        end.push(0);
+        Self { start: key.to_vec(), end: Some(end) }
+    }
+
+    /// Every key that begins with these bytes.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        let mut end = prefix.to_vec();
+        // The successor of a prefix: its last byte that can rise, raised, and nothing after it.
+        while end.pop_if(|byte| *byte == u8::MAX).is_some() {}
+        let end = match end.last_mut() {
+            Some(byte) => {
+                *byte = byte.saturating_add(1);
+                Some(end)
+            }
+            None => None,
+        };
+        Self { start: prefix.to_vec(), end }
+    }
+
+    /// Whether the key lies in it.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        key >= self.start.as_slice() && self.is_before_end(key)
+    }
+
+    /// Whether the key lies before its end.
+    pub fn is_before_end(&self, key: &[u8]) -> bool {
+        self.end.as_ref().is_none_or(|end| key < end.as_slice())
+    }
+
+    /// Whether some key above `after` (any key where `None`) and up to `last` can lie in it.
+    fn overlaps(&self, after: Option<&[u8]>, last: &[u8]) -> bool {
+        let begins_before_end = match (after, &self.end) {
+            // Keys above `after` begin with `after` + 0x00.
+            (Some(after), Some(end)) => after < end.as_slice() && !is_successor(after, end),
+            (None, Some(end)) => !end.is_empty(),
+            (_, None) => true,
+        };
+        last >= self.start.as_slice() && begins_before_end
+    }
+}
+
+fn is_successor(key: &[u8], next: &[u8]) -> bool {
+    next.split_last().is_some_and(|(last, rest)| *last == 0 && rest == key)
+}
+
+/// A chunk of a table, not yet read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Leaf {
+    /// Its id.
+    pub id: BlobId,
+    /// Largest key of the chunk before it: all its keys are greater. `None` for the table's first.
+    pub after: Option<Arc<[u8]>>,
+    /// Its largest key.
+    pub last_key: Arc<[u8]>,
+    /// Records, tombstones not counted.
+    pub records: u64,
+    /// Tombstones.
+    pub tombstones: u64,
+    /// Plaintext bytes.
+    pub chunk_bytes: u64,
+    /// Highest mzxid of its records.
+    pub highest_mzxid: i64,
+}
+
+/// The chunks of a table that can hold keys of the range, in key order. Reads only the nodes above them. `visit` is told
+/// the id of every node that was read.
+pub fn read_leaves<S: BlobSource + ?Sized>(
+    source: &S,
+    root: &TableRoot,
+    range: &KeyRange,
+    visit: &mut dyn FnMut(BlobId),
+) -> Result<Vec<Leaf>, TableError> {
+    let Some(id) = root.root else { return Ok(Vec::new()) };
+    let kind = root.root_kind();
+    let inconsistent = |what| TableError::Inconsistent { id, kind, what };
+    if root.height > MAX_HEIGHT {
+        return Err(inconsistent("it is too high"));
+    }
+    let mut leaves = Vec::new();
+    let mut walk = Walk { source, range, leaves: &mut leaves, visit };
+    let top = NodeEntry {
+        last_key: root.last_key.clone(),
+        id,
+        records: root.records,
+        tombstones: root.tombstones,
+        chunk_bytes: root.chunk_bytes,
+        highest_mzxid: i64::MAX,
+    };
+    walk.down(&top, root.height, None, true)?;
+    Ok(leaves)
+}
+
+struct Walk<'a, S: ?Sized> {
+    source: &'a S,
+    range: &'a KeyRange,
+    leaves: &'a mut Vec<Leaf>,
+    visit: &'a mut dyn FnMut(BlobId),
+}
+
+impl<S: BlobSource + ?Sized> Walk<'_, S> {
+    fn down(&mut self, entry: &NodeEntry, level: u8, after: Option<Arc<[u8]>>, top: bool) -> Result<(), TableError> {
+        if !self.range.overlaps(after.as_deref(), &entry.last_key) {
+            return Ok(());
+        }
+        let Some(below) = level.checked_sub(1) else {
+            self.leaves.push(Leaf {
+                id: entry.id,
+                after,
+                last_key: entry.last_key.as_slice().into(),
+                records: entry.records,
+                tombstones: entry.tombstones,
+                chunk_bytes: entry.chunk_bytes,
+                highest_mzxid: entry.highest_mzxid,
+            });
+            return Ok(());
+        };
+        let node = read_node(self.source, &entry.id)?;
+        (self.visit)(entry.id);
+        check_node(&node, entry, level, after.as_deref(), top)?;
+        if below > 0 {
+            let wanted: Vec<_> = node.children.iter().map(|child| (child.id, BlobKind::Node)).collect();
+            self.source.prefetch(&wanted);
+        }
+        let mut after = after;
+        for child in &node.children {
+            self.down(child, below, after, false)?;
+            after = Some(child.last_key.as_slice().into());
+        }
+        Ok(())
+    }
+}
+
+fn read_node<S: BlobSource + ?Sized>(source: &S, id: &BlobId) -> Result<Node, TableError> {
+    let bytes = source.get(id, BlobKind::Node)?;
+    codec::decode_body::<Node, MAX_NODE>("a table node", &bytes).map_err(|source| TableError::Body {
+        id: *id,
+        kind: BlobKind::Node,
+        source,
+    })
+}
+
+fn check_node(node: &Node, entry: &NodeEntry, level: u8, after: Option<&[u8]>, top: bool) -> Result<(), TableError> {
+    let wrong = |what| Err(TableError::Inconsistent { id: entry.id, kind: BlobKind::Node, what });
+    if node.level != level {
+        return wrong("its level");
+    }
+    if node.children.is_empty() {
+        return wrong("it has no children");
+    }
+    let mut keys = after.into_iter().chain(node.children.iter().map(|child| child.last_key.as_slice()));
+    if !keys.by_ref().is_sorted_by(|a, b| a < b) {
+        return wrong("the order of its keys");
+    }
+    let sums = node.entry(entry.id);
+    // A root does not carry the highest mzxid.
+    let expected =
+        NodeEntry { highest_mzxid: if top { sums.highest_mzxid } else { entry.highest_mzxid }, ..entry.clone() };
+    if sums == expected { Ok(()) } else { wrong("its last key or its sums") }
+}
+
+/// Reads a chunk and holds it against what its table says of it.
+pub fn read_chunk<S: BlobSource + ?Sized>(source: &S, leaf: &Leaf) -> Result<Chunk, TableError> {
+    let id = leaf.id;
+    let chunk = Chunk::decode(source.get(&id, BlobKind::Leaf)?).map_err(|source| TableError::Chunk { id, source })?;
+    let wrong = |what| Err(TableError::Inconsistent { id, kind: BlobKind::Leaf, what });
+    if chunk.len() as u64 != leaf.records.saturating_add(leaf.tombstones) {
+        return wrong("its number of records");
+    }
+    let Some(last) = chunk.len().checked_sub(1) else { return wrong("it is empty") };
+    if chunk.key(last) != &*leaf.last_key {
+        return wrong("its last key");
+    }
+    if leaf.after.as_ref().is_some_and(|after| chunk.key(0) <= &**after) {
+        return wrong("its first key");
+    }
+    Ok(chunk)
+}
+
+/// Reads the lists of values stored as blobs of their own.
+pub fn read_refs<S: BlobSource + ?Sized>(source: &S, root: &TableRoot) -> Result<Vec<RefsEntry>, TableError> {
+    let mut all = Vec::new();
+    for id in &root.refs {
+        let bytes = source.get(id, BlobKind::Refs)?;
+        let list: Vec<RefsEntry> = codec::decode_body::<_, MAX_REFS>("a value list", &bytes)
+            .map_err(|source| TableError::Body { id: *id, kind: BlobKind::Refs, source })?;
+        all.extend(list);
+    }
+    Ok(all)
+}
+
+/// The bytes of a value, read from its blob where it has one.
+pub fn read_value<S: BlobSource + ?Sized>(source: &S, value: &Value) -> Result<Option<Bytes>, TableError> {
+    match value {
+        Value::Null => Ok(None),
+        Value::Bytes(bytes) => Ok(Some(Bytes::copy_from_slice(bytes))),
+        Value::Blob { id, len } => {
+            let bytes = source.get(id, BlobKind::Value)?;
+            if bytes.len() as u64 == *len {
+                Ok(Some(bytes))
+            } else {
+                Err(TableError::Inconsistent { id: *id, kind: BlobKind::Value, what: "its length" })
+            }
+        }
+    }
+}
