@@ -14,6 +14,8 @@ pub mod jute;
 pub mod key;
 pub mod load;
 mod log_chain;
+#[cfg(test)]
+mod model;
 pub mod path;
 pub mod replay;
 pub mod tree;

@@ -64,3 +64,6 @@ pub fn load(dir: &DataDir, options: &LoadOptions<'_>) -> Result<Loaded, LoadErro
     }
     Err(last.unwrap_or_else(|| LoadError::Unstable { path: dir.log_folder().to_owned() }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,8 +9,9 @@ use crate::file_txn_log::LogError;
 use crate::log_chain::{self, Chain, ChainError, Look, Range};
 use crate::replay::{MergedTree, Mode, Replay, ReplayError, Replayed};
 use crate::tree::FlatTree;
-use crate::txn::Txn;
+use crate::txn::{Body, Txn};
 use crate::types::Zxid;
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -52,6 +53,7 @@ struct Run {
     reached: Zxid,
     last_change: Option<Zxid>,
     own_digest: Option<Zxid>,
+    unlisted_close: Option<Zxid>,
 }
 
 impl<'a> Attempt<'a> {
@@ -180,6 +182,8 @@ impl<'a> Attempt<'a> {
         let range = Range { after: tree.zxid(), whole_after, limit, hint: None };
         let mut replay = Replay::new(tree, whole_after, tree.digest());
         let mut last_change = None;
+        let mut unlisted_close = None;
+        let mut opened = HashSet::new();
         let chain = log_chain::read(&self.listing.logs, range, |record, path, _| {
             let txn = Txn::decode(record.payload, record.payload_offset())
                 .map_err(|source| LoadError::Txn { path: path.to_owned(), source })?;
@@ -190,6 +194,17 @@ impl<'a> Attempt<'a> {
             } else {
                 Mode::Strict
             };
+            if let Body::CreateSession { .. } = txn.body {
+                opened.insert(txn.header.session);
+            }
+            if matches!(txn.body, Body::CloseSession { paths: None })
+                && !opened.remove(&txn.header.session)
+                && base.path.is_some()
+                && own_digest.is_none()
+                && end.is_none_or(|end| record.zxid <= end)
+            {
+                unlisted_close.get_or_insert(record.zxid);
+            }
             if mode == Mode::Strict && txn.body.changes_nodes() {
                 last_change = Some(record.zxid);
             }
@@ -198,7 +213,7 @@ impl<'a> Attempt<'a> {
         let chain = chain.map_err(|error: LoadError| if base.path.is_none() { log_only(error) } else { error })?;
         let replayed = replay.finish().map_err(session_nodes)?;
         let reached = replayed.zxid.max(whole_after);
-        Ok(Run { replayed, chain, reached, last_change, own_digest })
+        Ok(Run { replayed, chain, reached, last_change, own_digest, unlisted_close })
     }
 
     /// A snapshot file behind the one in use must be a point of the history that the logs tell.
@@ -214,7 +229,7 @@ impl<'a> Attempt<'a> {
     }
 
     fn conclude(&mut self, base: Base, run: Run, end: Option<Zxid>) -> Result<Loaded, LoadError> {
-        let Run { replayed, chain, reached, last_change, own_digest } = run;
+        let Run { replayed, chain, reached, last_change, own_digest, unlisted_close } = run;
         let snapshot = base.tree.zxid();
         if base.path.is_none()
             && let Some(miss) = &replayed.first_miss
@@ -228,6 +243,8 @@ impl<'a> Attempt<'a> {
             digest_trailer: base.tree.stated_digest().map(|stated| stated.zxid),
             reached,
             last_change,
+            unlisted_close,
+            end_stated: base.tree.stated_digest().is_some() || base.tree.last_zxid().is_some(),
             verdict: replayed.verdict,
             first_miss: replayed.first_miss.as_ref(),
             boundaries: &chain.boundaries,

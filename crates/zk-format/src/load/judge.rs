@@ -19,6 +19,11 @@ pub(crate) struct Evidence<'a> {
     pub(crate) reached: Zxid,
     /// The last transaction that changed nodes.
     pub(crate) last_change: Option<Zxid>,
+    /// The first end of a session, opened before the file, that lists no nodes and lies where the file may still have
+    /// been being written.
+    pub(crate) unlisted_close: Option<Zxid>,
+    /// Whether the file itself states where its writing ended.
+    pub(crate) end_stated: bool,
     pub(crate) verdict: DigestVerdict,
     pub(crate) first_miss: Option<&'a Miss>,
     /// Epoch changes within what was replayed.
@@ -62,6 +67,9 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Consistency, Proof, Vec<Note>) 
     {
         notes.push(Note::Miss(miss.clone()));
     }
+    let unlisted = evidence.unlisted_close.filter(|_| proven.is_none());
+    notes.extend(unlisted.map(|zxid| Note::UnlistedClose { zxid }));
+    let lossy = unlisted.is_some() && evidence.end_stated;
     let replayed = first_miss.is_none() && last_change.is_some();
     match raced {
         Some(zxid) if race => notes.push(Note::DigestRace { zxid }),
@@ -69,7 +77,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Consistency, Proof, Vec<Note>) 
         None => {}
     }
     let mismatch_stands = raced.is_some() && !race && !replayed;
-    if !settled || !epochs_proven || contradicted || mismatch_stands {
+    if !settled || !epochs_proven || contradicted || mismatch_stands || lossy {
         return (Consistency::Fuzzy, Proof::None, notes);
     }
     let proof = match (proven, open_epoch) {

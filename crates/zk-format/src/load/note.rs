@@ -64,6 +64,13 @@ pub enum Note {
         /// The zxid in the file's name.
         snapshot: Zxid,
     },
+    /// A session ended without its nodes being listed, as servers before 3.6 do, where the file may still have been
+    /// being written. If it was, parents of that session's nodes may show an older pzxid, as they do on the server
+    /// once it restarts.
+    UnlistedClose {
+        /// The transaction.
+        zxid: Zxid,
+    },
     /// There was no snapshot file; the logs start at the beginning.
     LogOnly,
     /// The server was asked for its zxid and did not answer.
@@ -110,6 +117,10 @@ impl fmt::Display for Note {
                     "the log of the time when snapshot file {snapshot} was written is gone: sessions may be missing"
                 )
             }
+            Self::UnlistedClose { zxid } => write!(
+                f,
+                "{zxid} ended a session without listing its nodes, perhaps while the snapshot file was written: the pzxid of their parents may be older than it was"
+            ),
             Self::LogOnly => f.write_str("no snapshot file: the state was built from the logs alone"),
             Self::ServerSilent => f.write_str("the server did not say how far it is"),
         }
