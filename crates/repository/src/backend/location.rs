@@ -1,0 +1,284 @@
+//! Repository URLs: what they mean and what they need.
+//!
+//! Options override the environment, which the caller hands in as a map: this library reads none itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+use object_store::client::ClientOptions;
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, RetryConfig};
+use url::Url;
+
+use super::driver::Driver;
+use super::error::{Operation, StoreError, StoreErrorKind};
+use super::local::LocalDirectory;
+use super::remote::Bucket;
+
+/// How to reach a store and how hard to lean on it.
+#[derive(Clone)]
+pub struct StoreOptions {
+    /// Settings by name: `endpoint`, `region`, `virtual_hosted_style_request`, `session_token`, `allow_http`, and any
+    /// other configuration key of the store's kind.
+    pub options: BTreeMap<String, String>,
+    /// Environment variables of the ecosystem (`AWS_…`, `GOOGLE_…`, `AZURE_…`, `OBS_…`); others are ignored.
+    pub environment: BTreeMap<String, String>,
+    /// Requests in flight at most.
+    pub connections: usize,
+    /// How long one request may take, body included.
+    pub timeout: Duration,
+    /// How long to wait for a connection.
+    pub connect_timeout: Duration,
+    /// How often a request that may succeed when repeated is repeated.
+    pub retries: usize,
+    /// Upload limit, KiB/s.
+    pub limit_upload: Option<u32>,
+    /// Download limit, KiB/s.
+    pub limit_download: Option<u32>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            options: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            connections: 16,
+            timeout: Duration::from_secs(300),
+            connect_timeout: Duration::from_secs(10),
+            retries: 5,
+            limit_upload: None,
+            limit_download: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for StoreOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Values may be credentials; names are not.
+        f.debug_struct("StoreOptions")
+            .field("options", &self.options.keys().collect::<Vec<_>>())
+            .field("connections", &self.connections)
+            .field("timeout", &self.timeout)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(super) struct Opened {
+    pub(super) driver: Box<dyn Driver>,
+    /// The location without credentials.
+    pub(super) name: String,
+    /// Where the bytes really go: endpoint, bucket and prefix.
+    pub(super) identity: String,
+}
+
+pub(super) fn open(location: &str, options: &StoreOptions) -> Result<Opened, StoreError> {
+    let invalid = |text: String| {
+        StoreError::new(StoreErrorKind::Invalid, Operation::Open, "").on(&without_credentials(location)).because(text)
+    };
+    let Some((scheme, _)) = location.split_once("://").filter(|(s, _)| is_scheme(s)) else {
+        if location.is_empty() {
+            return Err(invalid("the location is empty".to_owned()));
+        }
+        return Ok(directory(PathBuf::from(location)));
+    };
+    let url = Url::parse(location).map_err(|e| invalid(e.to_string()))?;
+    match scheme {
+        "file" => {
+            let path = url.to_file_path().map_err(|()| invalid("not a local path".to_owned()))?;
+            return Ok(directory(path));
+        }
+        "memory" => return Ok(memory()),
+        "s3" | "s3a" | "obs" | "gs" | "az" | "azure" => {}
+        other => {
+            let known = "a path, file, s3, s3a, gs, az, obs";
+            return Err(invalid(format!("unknown scheme `{other}`; known are {known}")));
+        }
+    }
+    let bucket = url.host_str().filter(|h| !h.is_empty()).ok_or_else(|| invalid("no bucket".to_owned()))?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("credentials do not belong in the URL; use environment variables or options".to_owned()));
+    }
+    let prefix = Path::from_url_path(url.path()).map_err(|e| invalid(e.to_string()))?;
+    let fail = |e: object_store::Error| {
+        StoreError::new(StoreErrorKind::Invalid, Operation::Open, "").on(&without_credentials(location)).because(e)
+    };
+    let (store, endpoint, tail): (Box<dyn ObjectStore>, String, bool) = match scheme {
+        "gs" => {
+            let (store, endpoint) = google(bucket, options).map_err(fail)?;
+            (store, endpoint, true)
+        }
+        "az" | "azure" => {
+            let (store, endpoint) = azure(bucket, options).map_err(fail)?;
+            (store, endpoint, false)
+        }
+        _ => {
+            let (store, endpoint) = amazon(bucket, scheme == "obs", options).map_err(fail)?;
+            (store, endpoint, true)
+        }
+    };
+    let name = without_credentials(location);
+    let identity = format!("{scheme}\n{endpoint}\n{bucket}\n{prefix}");
+    Ok(Opened { driver: Box::new(Bucket::new(store, prefix, tail)), name, identity })
+}
+
+fn is_scheme(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+}
+
+fn directory(path: PathBuf) -> Opened {
+    let name = path.display().to_string();
+    let identity = format!("file\n{}", std::path::absolute(&path).unwrap_or_else(|_| path.clone()).display());
+    Opened { driver: Box::new(LocalDirectory::new(path)), name, identity }
+}
+
+pub(super) fn memory() -> Opened {
+    let driver = Box::new(Bucket::new(Box::new(InMemory::new()), Path::default(), true));
+    Opened { driver, name: "memory://".to_owned(), identity: "memory".to_owned() }
+}
+
+fn without_credentials(location: &str) -> String {
+    match Url::parse(location) {
+        Ok(mut url) if url.password().is_some() || !url.username().is_empty() => {
+            // Both fail only for URLs that cannot carry credentials.
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.to_string()
+        }
+        _ => location.to_owned(),
+    }
+}
+
+/// Settings for one kind of store: environment first, options over them, names lower-cased.
+fn settings<'a>(options: &'a StoreOptions, prefixes: &[&str]) -> Vec<(String, &'a str, bool)> {
+    let environment = options.environment.iter().filter(|(name, _)| prefixes.iter().any(|p| name.starts_with(p)));
+    let environment = environment.map(|(name, value)| (name.to_ascii_lowercase(), value.as_str(), false));
+    let explicit = options.options.iter();
+    let explicit = explicit.map(|(name, value)| (name.to_ascii_lowercase().replace('-', "_"), value.as_str(), true));
+    environment.chain(explicit).collect()
+}
+
+fn client(options: &StoreOptions) -> ClientOptions {
+    ClientOptions::new().with_timeout(options.timeout).with_connect_timeout(options.connect_timeout)
+}
+
+fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}
+
+/// Plain HTTP is used when, and only when, the endpoint was given that way.
+fn is_plain_http(endpoint: &str) -> bool {
+    endpoint.starts_with("http://")
+}
+
+fn amazon(
+    bucket: &str,
+    huawei: bool,
+    options: &StoreOptions,
+) -> Result<(Box<dyn ObjectStore>, String), object_store::Error> {
+    let mut builder = AmazonS3Builder::new();
+    let mut endpoint = String::new();
+    let mut region = String::new();
+    let prefixes: &[&str] = if huawei { &["AWS_", "OBS_"] } else { &["AWS_"] };
+    for (name, value, explicit) in settings(options, prefixes) {
+        let name = match name.as_str() {
+            "aws_endpoint_url_s3" | "obs_endpoint" | "endpoint_url" => "endpoint",
+            "obs_access_key_id" => "access_key_id",
+            "obs_secret_access_key" => "secret_access_key",
+            "obs_region" => "region",
+            "virtual_host" => "virtual_hosted_style_request",
+            other => other,
+        };
+        match name.parse::<AmazonS3ConfigKey>() {
+            Ok(key) => {
+                match key {
+                    AmazonS3ConfigKey::Endpoint => value.clone_into(&mut endpoint),
+                    AmazonS3ConfigKey::Region => value.clone_into(&mut region),
+                    _ => {}
+                }
+                builder = builder.with_config(key, value);
+            }
+            // The environment holds variables meant for other programs; an option was meant for us.
+            Err(e) if explicit => return Err(e),
+            Err(_) => {}
+        }
+    }
+    if huawei && endpoint.is_empty() {
+        let region = if region.is_empty() { "cn-north-4" } else { &region };
+        endpoint = format!("https://obs.{region}.myhuaweicloud.com");
+        builder = builder.with_endpoint(format!("https://{bucket}.obs.{region}.myhuaweicloud.com"));
+        builder = builder.with_virtual_hosted_style_request(true);
+    }
+    if region.is_empty() {
+        builder = builder.with_region("us-east-1");
+    }
+    if is_plain_http(&endpoint) {
+        builder = builder.with_allow_http(true);
+    }
+    let allow_http = is_plain_http(&endpoint);
+    let store = builder
+        .with_bucket_name(bucket)
+        .with_client_options(client(options).with_allow_http(allow_http))
+        .with_retry(no_retries())
+        .build()?;
+    Ok((Box::new(store), if endpoint.is_empty() { region } else { endpoint }))
+}
+
+fn google(bucket: &str, options: &StoreOptions) -> Result<(Box<dyn ObjectStore>, String), object_store::Error> {
+    let mut builder = GoogleCloudStorageBuilder::new();
+    let mut endpoint = String::new();
+    for (name, value, explicit) in settings(options, &["GOOGLE_"]) {
+        if name == "endpoint" {
+            value.clone_into(&mut endpoint);
+            builder = builder.with_config(GoogleConfigKey::BaseUrl, value);
+            continue;
+        }
+        match name.parse::<GoogleConfigKey>() {
+            Ok(key) => {
+                if key == GoogleConfigKey::BaseUrl {
+                    value.clone_into(&mut endpoint);
+                }
+                builder = builder.with_config(key, value);
+            }
+            Err(e) if explicit => return Err(e),
+            Err(_) => {}
+        }
+    }
+    let store = builder
+        .with_bucket_name(bucket)
+        .with_client_options(client(options).with_allow_http(is_plain_http(&endpoint)))
+        .with_retry(no_retries())
+        .build()?;
+    Ok((Box::new(store), endpoint))
+}
+
+fn azure(container: &str, options: &StoreOptions) -> Result<(Box<dyn ObjectStore>, String), object_store::Error> {
+    let mut builder = MicrosoftAzureBuilder::new();
+    let mut endpoint = String::new();
+    let mut emulator = false;
+    for (name, value, explicit) in settings(options, &["AZURE_"]) {
+        match name.parse::<AzureConfigKey>() {
+            Ok(key) => {
+                match key {
+                    AzureConfigKey::Endpoint | AzureConfigKey::AccountName => value.clone_into(&mut endpoint),
+                    AzureConfigKey::UseEmulator => emulator = value == "true",
+                    _ => {}
+                }
+                builder = builder.with_config(key, value);
+            }
+            Err(e) if explicit => return Err(e),
+            Err(_) => {}
+        }
+    }
+    let store = builder
+        .with_container_name(container)
+        .with_client_options(client(options).with_allow_http(emulator || is_plain_http(&endpoint)))
+        .with_retry(no_retries())
+        .build()?;
+    Ok((Box::new(store), endpoint))
+}

@@ -1,0 +1,238 @@
+//! Where a repository's objects lie: a directory, an object store, or memory.
+//!
+//! [`Store`] is everything the rest of the crate knows of storage. It bounds what is read, repeats what may succeed
+//! when repeated, keeps to limits of bandwidth and concurrency, counts requests, and names operation, object and store
+//! in every error. The kinds of store are [`Driver`]s below it.
+
+mod counters;
+mod driver;
+mod error;
+mod limit;
+mod local;
+mod location;
+mod remote;
+
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+#[cfg(any(test, feature = "conformance"))]
+pub mod faults;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+use tokio::sync::Semaphore;
+
+pub use counters::Counters;
+pub use driver::{Driver, ObjectInfo, Part, Piece};
+pub use error::{Operation, StoreError, StoreErrorKind};
+pub use location::StoreOptions;
+
+use counters::{Tally, add};
+use limit::RateLimit;
+
+/// A handle on a store. Clones share connections, limits and counters.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    driver: Box<dyn Driver>,
+    name: String,
+    identity: String,
+    slots: Semaphore,
+    timeout: Duration,
+    retries: usize,
+    upload: Option<RateLimit>,
+    download: Option<RateLimit>,
+    tally: Tally,
+}
+
+impl Store {
+    /// Opens the store a URL or path names. Nothing is read or written yet.
+    pub fn open(location: &str, options: &StoreOptions) -> Result<Self, StoreError> {
+        Ok(Self::assemble(location::open(location, options)?, options))
+    }
+
+    /// A store in memory that lives as long as its handles.
+    pub fn memory() -> Self {
+        Self::assemble(location::memory(), &StoreOptions::default())
+    }
+
+    /// A store over any driver, for wrappers and tests.
+    pub fn with_driver(driver: Box<dyn Driver>, name: &str, options: &StoreOptions) -> Self {
+        let opened = location::Opened { driver, name: name.to_owned(), identity: name.to_owned() };
+        Self::assemble(opened, options)
+    }
+
+    fn assemble(opened: location::Opened, options: &StoreOptions) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                driver: opened.driver,
+                name: opened.name,
+                identity: opened.identity,
+                slots: Semaphore::new(options.connections.clamp(1, 1024)),
+                timeout: options.timeout,
+                retries: options.retries,
+                upload: options.limit_upload.map(RateLimit::kib_per_second),
+                download: options.limit_download.map(RateLimit::kib_per_second),
+                tally: Tally::default(),
+            }),
+        }
+    }
+
+    /// The location as given, without credentials.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// Endpoint, bucket and prefix: two handles with the same identity write to the same place.
+    pub fn identity(&self) -> &str {
+        &self.inner.identity
+    }
+
+    /// Requests and bytes so far, over all clones.
+    pub fn counters(&self) -> Counters {
+        self.inner.tally.read()
+    }
+
+    /// Reads a whole object of at most `limit` bytes.
+    pub async fn get(&self, path: &str, limit: u64) -> Result<Bytes, StoreError> {
+        Ok(self.read(path, Part::Whole { limit }).await?.bytes)
+    }
+
+    /// Reads exactly these bytes of an object.
+    pub async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes, StoreError> {
+        Ok(self.read(path, Part::Range(range)).await?.bytes)
+    }
+
+    /// Reads the last `length` bytes of an object, or all of a shorter one.
+    pub async fn get_tail(&self, path: &str, length: u64) -> Result<Piece, StoreError> {
+        self.read(path, Part::Tail(length)).await
+    }
+
+    async fn read(&self, path: &str, part: Part) -> Result<Piece, StoreError> {
+        let inner = &*self.inner;
+        let piece = self
+            .attempt(Operation::Get, path, || async {
+                add(&inner.tally.get, 1);
+                inner.driver.get(path, part.clone()).await
+            })
+            .await?;
+        add(&inner.tally.bytes_down, piece.bytes.len());
+        if let Some(limit) = &inner.download {
+            limit.pass(piece.bytes.len()).await;
+        }
+        Ok(piece)
+    }
+
+    /// Writes an object, replacing an existing one.
+    pub async fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.write(path, bytes, false).await
+    }
+
+    /// Writes an object that must not exist. When a repeated attempt finds the name taken by exactly these bytes, an
+    /// earlier attempt had succeeded unheard; that is a success. Bytes must therefore be unlike any other writer's.
+    pub async fn put_if_absent(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.write(path, bytes, true).await
+    }
+
+    async fn write(&self, path: &str, bytes: Bytes, create: bool) -> Result<(), StoreError> {
+        let inner = &*self.inner;
+        if let Some(limit) = &inner.upload {
+            limit.pass(bytes.len()).await;
+        }
+        let operation = if create { Operation::Create } else { Operation::Put };
+        let unheard = AtomicBool::new(false);
+        let result = self
+            .attempt(operation, path, || async {
+                add(&inner.tally.put, 1);
+                add(&inner.tally.bytes_up, bytes.len());
+                let result = inner.driver.put(path, bytes.clone(), create).await;
+                if result.as_ref().is_err_and(|e| e.kind.is_retryable()) {
+                    unheard.store(true, Ordering::Relaxed);
+                }
+                result
+            })
+            .await;
+        let ours = |e: &StoreError| {
+            unheard.load(Ordering::Relaxed) && (e.is_already_exists() || e.kind.is_retryable())
+        };
+        match result {
+            Err(e) if create && ours(&e) => match self.get(path, bytes.len() as u64).await {
+                Ok(there) if there == bytes => Ok(()),
+                _ => Err(e),
+            },
+            other => other,
+        }
+    }
+
+    /// Lists the objects below `prefix` (a directory: empty, or ending in `/`) as the store sends them.
+    pub fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+    ) -> impl futures::Stream<Item = Result<ObjectInfo, StoreError>> + Send + 'a {
+        add(&self.inner.tally.list, 1);
+        self.inner.driver.list(prefix).map_err(|e| e.on(&self.inner.name)).boxed()
+    }
+
+    /// Lists the objects below `prefix` in the byte order of their paths, repeating a listing that failed.
+    pub async fn list_sorted(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+        let mut found: Vec<ObjectInfo> = self
+            .attempt(Operation::List, prefix, || async {
+                add(&self.inner.tally.list, 1);
+                self.inner.driver.list(prefix).try_collect().await
+            })
+            .await?;
+        found.sort_unstable_by(|a: &ObjectInfo, b| a.path.cmp(&b.path));
+        Ok(found)
+    }
+
+    /// Deletes an object; deleting an absent one is no error.
+    pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
+        self.attempt(Operation::Delete, path, || async {
+            add(&self.inner.tally.delete, 1);
+            self.inner.driver.delete(path).await
+        })
+        .await
+    }
+
+    /// Size and time of an object.
+    pub async fn head(&self, path: &str) -> Result<ObjectInfo, StoreError> {
+        self.attempt(Operation::Head, path, || async {
+            add(&self.inner.tally.head, 1);
+            self.inner.driver.head(path).await
+        })
+        .await
+    }
+
+    async fn attempt<T, F, Work>(&self, operation: Operation, path: &str, work: Work) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+        Work: Fn() -> F,
+    {
+        let inner = &*self.inner;
+        let once = || async {
+            let _slot = inner.slots.acquire().await;
+            match tokio::time::timeout(inner.timeout, work()).await {
+                Ok(result) => result,
+                Err(_) => Err(StoreError::new(StoreErrorKind::TimedOut, operation, path)),
+            }
+        };
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(Duration::from_millis(100))
+            .with_max_delay(Duration::from_secs(10))
+            .with_jitter()
+            .with_max_times(inner.retries);
+        once.retry(pauses).when(|e: &StoreError| e.kind.is_retryable()).await.map_err(|e| e.on(&inner.name))
+    }
+}

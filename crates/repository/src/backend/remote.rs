@@ -1,0 +1,175 @@
+//! Object stores over HTTP, and memory, through the `object_store` crate.
+//!
+//! That crate's own retries are switched off: they would hide requests from the counters and could turn our own
+//! success into an unexplained `AlreadyExists`.
+
+use std::error::Error as StdError;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt};
+use object_store::client::{HttpError, HttpErrorKind};
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+
+use super::driver::{Driver, ObjectInfo, Part, Piece};
+use super::error::{Operation, StoreError, StoreErrorKind};
+
+/// A bucket, or a prefix of one.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    store: Box<dyn ObjectStore>,
+    prefix: Path,
+    /// Whether the store answers "the last n bytes" in one request.
+    tail_in_one_request: bool,
+}
+
+impl Bucket {
+    pub(super) fn new(store: Box<dyn ObjectStore>, prefix: Path, tail_in_one_request: bool) -> Self {
+        Self { store, prefix, tail_in_one_request }
+    }
+
+    fn full(&self, path: &str) -> Path {
+        Path::from_iter(self.prefix.parts().chain(Path::from(path).parts()))
+    }
+
+    fn info(&self, meta: &ObjectMeta) -> ObjectInfo {
+        let full = meta.location.as_ref();
+        let path = full.strip_prefix(self.prefix.as_ref()).unwrap_or(full).trim_start_matches('/').to_owned();
+        ObjectInfo { path, size: meta.size, modified: SystemTime::from(meta.last_modified) }
+    }
+
+    async fn read(&self, path: &str, part: Part) -> Result<Piece, StoreError> {
+        let fail = |e| classify(Operation::Get, path, e);
+        let range = match &part {
+            Part::Whole { .. } => None,
+            Part::Range(range) if range.is_empty() => return Ok(Piece { bytes: Bytes::new(), object_size: 0 }),
+            Part::Range(range) => Some(GetRange::Bounded(range.clone())),
+            Part::Tail(length) if self.tail_in_one_request => Some(GetRange::Suffix(*length)),
+            Part::Tail(length) => {
+                let size = self.store.head(&self.full(path)).await.map_err(fail)?.size;
+                Some(GetRange::Bounded(size.saturating_sub(*length)..size))
+            }
+        };
+        let options = GetOptions { range, ..GetOptions::default() };
+        let answer = self.store.get_opts(&self.full(path), options).await.map_err(fail)?;
+        let object_size = answer.meta.size;
+        if let Part::Whole { limit } = part
+            && object_size > limit
+        {
+            return Err(StoreError::new(
+                StoreErrorKind::TooLarge { size: object_size, limit },
+                Operation::Get,
+                path,
+            ));
+        }
+        // The body is read up to what was asked for: a server may send more than it announced.
+        let expected = match &part {
+            Part::Whole { .. } => object_size,
+            Part::Range(range) => range.end.saturating_sub(range.start),
+            Part::Tail(length) => object_size.min(*length),
+        };
+        let mut body = answer.into_stream();
+        let mut bytes = Vec::with_capacity(usize::try_from(expected.min(64 << 20)).unwrap_or(0));
+        while let Some(more) = body.next().await {
+            bytes.extend_from_slice(&more.map_err(fail)?);
+            if bytes.len() as u64 > expected {
+                return Err(StoreError::new(
+                    StoreErrorKind::TooLarge { size: bytes.len() as u64, limit: expected },
+                    Operation::Get,
+                    path,
+                ));
+            }
+        }
+        if (bytes.len() as u64) < expected {
+            return Err(StoreError::new(StoreErrorKind::TooShort, Operation::Get, path));
+        }
+        Ok(Piece { bytes: bytes.into(), object_size })
+    }
+}
+
+impl Driver for Bucket {
+    fn get<'a>(&'a self, path: &'a str, part: Part) -> BoxFuture<'a, Result<Piece, StoreError>> {
+        self.read(path, part).boxed()
+    }
+
+    fn put<'a>(&'a self, path: &'a str, bytes: Bytes, create: bool) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let operation = if create { Operation::Create } else { Operation::Put };
+            let mode = if create { PutMode::Create } else { PutMode::Overwrite };
+            let options = PutOptions { mode, ..PutOptions::default() };
+            let written = self.store.put_opts(&self.full(path), bytes.into(), options).await;
+            written.map(|_| ()).map_err(|e| classify(operation, path, e))
+        }
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<ObjectInfo, StoreError>> {
+        let full = self.full(prefix);
+        let found = self.store.list(Some(&full));
+        found.map(move |meta| meta.map(|m| self.info(&m)).map_err(|e| classify(Operation::List, prefix, e))).boxed()
+    }
+
+    fn delete<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            match self.store.delete(&self.full(path)).await.map_err(|e| classify(Operation::Delete, path, e)) {
+                Err(e) if e.is_not_found() => Ok(()),
+                other => other,
+            }
+        }
+        .boxed()
+    }
+
+    fn head<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
+        async move {
+            let meta = self.store.head(&self.full(path)).await.map_err(|e| classify(Operation::Head, path, e))?;
+            Ok(self.info(&meta))
+        }
+        .boxed()
+    }
+}
+
+fn classify(operation: Operation, path: &str, error: object_store::Error) -> StoreError {
+    use object_store::Error as E;
+    let kind = match &error {
+        E::NotFound { .. } => StoreErrorKind::NotFound,
+        E::AlreadyExists { .. } | E::Precondition { .. } => StoreErrorKind::AlreadyExists,
+        E::PermissionDenied { .. } => StoreErrorKind::Permission,
+        E::Unauthenticated { .. } => StoreErrorKind::Auth,
+        E::NotSupported { .. } | E::NotImplemented { .. } => StoreErrorKind::Unsupported,
+        E::InvalidPath { .. } | E::UnknownConfigurationKey { .. } => StoreErrorKind::Invalid,
+        other => classify_cause(other),
+    };
+    StoreError::new(kind, operation, path).because(error)
+}
+
+/// What the crate calls generic is told apart by the cause: its HTTP error, or the status in its text.
+fn classify_cause(error: &(dyn StdError + 'static)) -> StoreErrorKind {
+    let mut cause = Some(error);
+    let mut text = String::new();
+    while let Some(e) = cause {
+        if let Some(http) = e.downcast_ref::<HttpError>() {
+            return match http.kind() {
+                HttpErrorKind::Connect => StoreErrorKind::Unreachable,
+                HttpErrorKind::Timeout => StoreErrorKind::TimedOut,
+                HttpErrorKind::Request | HttpErrorKind::Interrupted => StoreErrorKind::Throttled,
+                _ => StoreErrorKind::Other,
+            };
+        }
+        text = e.to_string();
+        cause = e.source();
+    }
+    let status = text.split("status code: ").nth(1).and_then(|rest| rest.get(..3)).and_then(|s| s.parse().ok());
+    match status {
+        Some(429_u16 | 408 | 500 | 502 | 503 | 504) => StoreErrorKind::Throttled,
+        Some(507) => StoreErrorKind::Full,
+        Some(416) => StoreErrorKind::TooShort,
+        Some(501) => StoreErrorKind::Unsupported,
+        Some(400) if text.contains("Token") || text.contains("AccessKey") => StoreErrorKind::Auth,
+        _ if text.contains("InternalError") || text.contains("SlowDown") => StoreErrorKind::Throttled,
+        _ if text.contains("equested range") || text.contains("InvalidRange") => StoreErrorKind::TooShort,
+        _ => StoreErrorKind::Other,
+    }
+}

@@ -1,0 +1,68 @@
+//! Which pack holds a blob, and where in it: the entries of the packs looked at so far.
+
+use std::collections::HashMap;
+
+use crate::crypto::WrappedKey;
+use crate::ids::{BlobId, BlobKind, PackId};
+use crate::pack::PackIndex;
+
+/// Where a blob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location {
+    /// The pack.
+    pub pack: PackId,
+    /// First byte of the sealed blob.
+    pub offset: u64,
+    /// Sealed length, bytes.
+    pub len: u32,
+    /// Kind of the blob.
+    pub kind: BlobKind,
+}
+
+/// Locations in memory.
+#[derive(Debug, Default)]
+pub struct Locations {
+    packs: HashMap<PackId, WrappedKey>,
+    blobs: HashMap<BlobId, Location>,
+}
+
+impl Locations {
+    /// Adds a pack's entries. Of several copies the one in the lowest pack counts, as for prune.
+    pub fn add(&mut self, index: &PackIndex) {
+        self.packs.insert(index.pack, index.wrapped);
+        for (offset, blob) in index.located() {
+            let here = Location { pack: index.pack, offset, len: blob.len, kind: blob.kind };
+            let known = self.blobs.entry(blob.id).or_insert(here);
+            if here.pack < known.pack {
+                *known = here;
+            }
+        }
+    }
+
+    /// Forgets a pack that is gone, and every location in it.
+    pub fn forget(&mut self, pack: PackId) {
+        self.packs.remove(&pack);
+        self.blobs.retain(|_, at| at.pack != pack);
+    }
+
+    /// Whether a pack's entries are here.
+    pub fn has_pack(&self, pack: PackId) -> bool {
+        self.packs.contains_key(&pack)
+    }
+
+    /// Where a blob is, and its pack's wrapped key.
+    pub fn find(&self, id: &BlobId) -> Option<(Location, &WrappedKey)> {
+        let at = self.blobs.get(id)?;
+        Some((*at, self.packs.get(&at.pack)?))
+    }
+
+    /// How many blobs are known.
+    pub fn len(&self) -> usize {
+        self.blobs.len()
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.blobs.is_empty()
+    }
+}

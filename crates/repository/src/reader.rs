@@ -1,0 +1,280 @@
+//! Reading blobs: from what was fetched ahead, the cache, or the packs, verified by id wherever they come from.
+//!
+//! [`BlobReader`] is synchronous and used from computing threads; it waits for the store by handing the work to the
+//! runtime the repository was opened on. It must not be called on one of that runtime's own threads.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use crate::backend::StoreError;
+use crate::blobs::{BlobError, BlobSource};
+use crate::crypto::WrappedKey;
+use crate::error::RepositoryError;
+use crate::ids::{BlobId, BlobKind, PackId};
+use crate::locations::Location;
+use crate::pack::{pack_of_path, pack_path};
+use crate::seal::open_blob;
+use crate::shared::Shared;
+
+/// Blobs this far apart in a pack are fetched together.
+const GAP: u64 = 64 << 10;
+/// Longest range fetched at once, bytes.
+const LONGEST: u64 = 4 << 20;
+/// Bytes fetched ahead and not yet read, at most.
+const AHEAD: usize = 64 << 20;
+
+/// Reads the blobs of one repository.
+#[derive(Debug, Clone)]
+pub struct BlobReader {
+    shared: Arc<Shared>,
+    ahead: Arc<Ahead>,
+    listed: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    ranges: Mutex<HashMap<BlobId, (Arc<Fetch>, Location)>>,
+    room: Arc<Semaphore>,
+}
+
+/// A range being fetched: done, or still to wait for.
+#[derive(Debug)]
+struct Fetch {
+    start: u64,
+    wrapped: WrappedKey,
+    state: Mutex<State>,
+    done: std::sync::Condvar,
+    bytes: OnceLock<Bytes>,
+    permit: Mutex<Option<tokio::sync::OwnedSemaphorePermit>>,
+}
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum State {
+    /// Waits for room; whoever needs it now fetches for himself.
+    Queued,
+    Running,
+    Ended,
+}
+
+impl Fetch {
+    fn set(&self, state: State) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.done.notify_all();
+    }
+
+    /// The bytes, if they are there or coming.
+    fn wait(&self) -> Option<Bytes> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while *state == State::Running {
+            state = self.done.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.bytes.get().cloned()
+    }
+}
+
+/// Wakes those who wait even if the runtime drops the task.
+struct EndOnDrop(Arc<Fetch>);
+
+impl EndOnDrop {
+    fn start(fetch: Arc<Fetch>) -> Self {
+        fetch.set(State::Running);
+        Self(fetch)
+    }
+}
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.set(State::Ended);
+    }
+}
+
+impl BlobReader {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        let ahead = Ahead { ranges: Mutex::default(), room: Arc::new(Semaphore::new(AHEAD)) };
+        Self { shared, ahead: Arc::new(ahead), listed: Arc::default() }
+    }
+
+    fn open(
+        &self,
+        id: &BlobId,
+        kind: BlobKind,
+        wrapped: &WrappedKey,
+        sealed: &[u8],
+        place: impl FnOnce() -> String,
+    ) -> Result<Bytes, BlobError> {
+        let damaged = |what: String| BlobError::Damaged { id: *id, kind, location: place(), what };
+        let key = match self.shared.key(wrapped) {
+            Ok(key) => key,
+            Err(e) => return Err(damaged(e.to_string())),
+        };
+        open_blob(&self.shared.crypto, &key, id, kind, sealed).map_err(|e| damaged(e.to_string()))
+    }
+
+    fn fetched_ahead(&self, id: &BlobId) -> Option<(WrappedKey, Bytes)> {
+        let at_hand = self.shared.at_hand.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        if at_hand.is_some() {
+            return at_hand;
+        }
+        let (fetch, at) = self.ahead.ranges.lock().unwrap_or_else(PoisonError::into_inner).remove(id)?;
+        let bytes = fetch.wait()?;
+        let start = usize::try_from(at.offset.checked_sub(fetch.start)?).ok()?;
+        let end = start.checked_add(at.len as usize)?;
+        (end <= bytes.len()).then(|| (fetch.wrapped, bytes.slice(start..end)))
+    }
+
+    fn located(&self, id: &BlobId, kind: BlobKind) -> Option<(Location, WrappedKey)> {
+        let locations = self.shared.locations.read().unwrap_or_else(PoisonError::into_inner);
+        locations.find(id).filter(|(at, _)| at.kind == kind).map(|(at, wrapped)| (at, *wrapped))
+    }
+
+    fn read_located(
+        &self,
+        id: &BlobId,
+        kind: BlobKind,
+        at: Location,
+        wrapped: &WrappedKey,
+    ) -> Result<Result<Bytes, BlobError>, StoreError> {
+        let path = pack_path(at.pack);
+        let range = at.offset..at.offset.saturating_add(u64::from(at.len));
+        let sealed = self.shared.handle.block_on(self.shared.store.get_range(&path, range))?;
+        let place = || format!("{path} at byte {}", at.offset);
+        let opened = self.open(id, kind, wrapped, &sealed, place);
+        if opened.is_ok() {
+            self.shared.cache.put_blobs(wrapped, &[(*id, sealed)]);
+        }
+        Ok(opened)
+    }
+
+    /// Looks through every pack that is not known yet: once, when a location proves old or is missing.
+    async fn list_once(&self) -> Result<(), RepositoryError> {
+        if self.listed.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        let listed = self.shared.store.list_sorted("packs/").await?;
+        let packs: Vec<PackId> = listed.iter().filter_map(|o| pack_of_path(&o.path)).collect();
+        for pack in packs {
+            // One unreadable pack must not hide what the others hold; it is reported if something in it is needed.
+            if let Err(error) = self.shared.load_packs(&[pack], None).await {
+                tracing::warn!(%error, %pack, "a pack's footer cannot be read");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl BlobSource for BlobReader {
+    fn get(&self, id: &BlobId, kind: BlobKind) -> Result<Bytes, BlobError> {
+        let store_failed = |source: Box<dyn std::error::Error + Send + Sync>| BlobError::Store { id: *id, kind, source };
+        if let Some((wrapped, sealed)) = self.fetched_ahead(id)
+            && let Ok(plain) = self.open(id, kind, &wrapped, &sealed, String::new)
+        {
+            self.shared.cache.put_blobs(&wrapped, &[(*id, sealed)]);
+            return Ok(plain);
+        }
+        if let Some((wrapped, sealed)) = self.shared.cache.blob(id) {
+            match self.open(id, kind, &wrapped, &sealed, String::new) {
+                Ok(plain) => return Ok(plain),
+                Err(_) => self.shared.cache.forget_blob(id),
+            }
+        }
+        for last_try in [false, true] {
+            if let Some((at, wrapped)) = self.located(id, kind) {
+                match self.read_located(id, kind, at, &wrapped) {
+                    Ok(opened) => return opened,
+                    Err(e) if e.is_not_found() && !last_try => self.shared.forget_pack(at.pack),
+                    Err(e) => return Err(store_failed(Box::new(e))),
+                }
+            }
+            if !last_try {
+                self.shared.handle.block_on(self.list_once()).map_err(|e| store_failed(Box::new(e)))?;
+            }
+        }
+        Err(BlobError::Missing { id: *id, kind })
+    }
+
+    fn prefetch(&self, ids: &[(BlobId, BlobKind)]) {
+        let mut wanted: Vec<(BlobId, Location, WrappedKey)> = Vec::new();
+        {
+            let running = self.ahead.ranges.lock().unwrap_or_else(PoisonError::into_inner);
+            let at_hand = self.shared.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut seen = HashSet::new();
+            for (id, kind) in ids {
+                if running.contains_key(id) || at_hand.contains_key(id) || !seen.insert(*id) || self.shared.cache.has_blob(id)
+                {
+                    continue;
+                }
+                if let Some((at, wrapped)) = self.located(id, *kind) {
+                    wanted.push((*id, at, wrapped));
+                }
+            }
+        }
+        for group in group(wanted) {
+            self.fetch(group);
+        }
+    }
+}
+
+/// Neighbours in one pack, close together, in the order of their first blob's place in the request.
+fn group(wanted: Vec<(BlobId, Location, WrappedKey)>) -> Vec<Vec<(BlobId, Location, WrappedKey)>> {
+    let mut numbered: Vec<(usize, (BlobId, Location, WrappedKey))> = wanted.into_iter().enumerate().collect();
+    numbered.sort_by_key(|(_, (_, at, _))| (at.pack, at.offset));
+    let mut groups: Vec<(usize, Vec<(BlobId, Location, WrappedKey)>)> = Vec::new();
+    for (number, item) in numbered {
+        let end = item.1.offset.saturating_add(u64::from(item.1.len));
+        match groups.last_mut() {
+            Some((first, group))
+                if group.first().zip(group.last()).is_some_and(|((_, start, _), (_, last, _))| {
+                    let last_end = last.offset.saturating_add(u64::from(last.len));
+                    last.pack == item.1.pack
+                        && item.1.offset.saturating_sub(last_end) <= GAP
+                        && end.saturating_sub(start.offset) <= LONGEST
+                }) =>
+            {
+                *first = (*first).min(number);
+                group.push(item);
+            }
+            _ => groups.push((number, vec![item])),
+        }
+    }
+    groups.sort_by_key(|(first, _)| *first);
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+impl BlobReader {
+    fn fetch(&self, group: Vec<(BlobId, Location, WrappedKey)>) {
+        let Some(((_, first, wrapped), (_, last, _))) = group.first().zip(group.last()) else { return };
+        let range = first.offset..last.offset.saturating_add(u64::from(last.len));
+        let path = pack_path(first.pack);
+        let fetch = Arc::new(Fetch {
+            start: range.start,
+            wrapped: *wrapped,
+            state: Mutex::new(State::Queued),
+            done: std::sync::Condvar::new(),
+            bytes: OnceLock::new(),
+            permit: Mutex::new(None),
+        });
+        {
+            let mut running = self.ahead.ranges.lock().unwrap_or_else(PoisonError::into_inner);
+            running.extend(group.iter().map(|(id, at, _)| (*id, (Arc::clone(&fetch), *at))));
+        }
+        let (store, room) = (self.shared.store.clone(), Arc::clone(&self.ahead.room));
+        let weight = u32::try_from(range.end.saturating_sub(range.start)).unwrap_or(u32::MAX).min(AHEAD as u32);
+        // The task holds no strong reference: when every blob was asked for, there is nothing left to fetch.
+        let weak = Arc::downgrade(&fetch);
+        self.shared.handle.spawn(async move {
+            let permit = room.acquire_many_owned(weight).await.ok();
+            let Some(fetch) = weak.upgrade() else { return };
+            *fetch.permit.lock().unwrap_or_else(PoisonError::into_inner) = permit;
+            let running = EndOnDrop::start(fetch);
+            // A failure shows when the blob is read by itself.
+            if let Ok(bytes) = store.get_range(&path, range).await {
+                // Set once, here.
+                let _ = running.0.bytes.set(bytes);
+            }
+        });
+    }
+}

@@ -1,0 +1,169 @@
+//! What every handle on an open repository shares, and how pack indexes and manifests get into memory.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::runtime::Handle;
+
+use crate::backend::Store;
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::crypto::{Crypto, CryptoError, ObjectKey, WrappedKey};
+use crate::error::RepositoryError;
+use crate::ids::{BlobId, PackId};
+use crate::locations::Locations;
+use crate::manifest::{MAX_MANIFEST, Manifest, ManifestBody, decode_manifest, parse_path};
+use crate::pack::{PackIndex, TAIL_READ, Tail, pack_path, read_tail};
+
+/// Requests for metadata in flight at once.
+const PARALLEL: usize = 16;
+
+pub(crate) struct Shared {
+    pub(crate) store: Store,
+    pub(crate) crypto: Crypto,
+    pub(crate) config: Config,
+    pub(crate) cache: Cache,
+    pub(crate) locations: RwLock<Locations>,
+    /// Sealed blobs that came along with a pack's footer.
+    pub(crate) at_hand: Mutex<HashMap<BlobId, (WrappedKey, Bytes)>>,
+    pub(crate) handle: Handle,
+    keys: RwLock<HashMap<WrappedKey, Arc<ObjectKey>>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("store", &self.store.name()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(store: Store, crypto: Crypto, config: Config, cache: Cache) -> Self {
+        Self {
+            store,
+            crypto,
+            config,
+            cache,
+            locations: RwLock::default(),
+            at_hand: Mutex::default(),
+            handle: Handle::current(),
+            keys: RwLock::default(),
+        }
+    }
+
+    /// Unwraps an object key, once per object.
+    pub(crate) fn key(&self, wrapped: &WrappedKey) -> Result<Arc<ObjectKey>, CryptoError> {
+        let known = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(wrapped).cloned();
+        if let Some(key) = known {
+            return Ok(key);
+        }
+        let key = Arc::new(self.crypto.unwrap_key(wrapped)?);
+        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(*wrapped, Arc::clone(&key));
+        Ok(key)
+    }
+
+    /// Whether a pack's entries are in memory.
+    fn knows(&self, pack: PackId) -> bool {
+        self.locations.read().unwrap_or_else(PoisonError::into_inner).has_pack(pack)
+    }
+
+    pub(crate) fn add_index(&self, index: &PackIndex) {
+        self.locations.write().unwrap_or_else(PoisonError::into_inner).add(index);
+    }
+
+    pub(crate) fn forget_pack(&self, pack: PackId) {
+        self.locations.write().unwrap_or_else(PoisonError::into_inner).forget(pack);
+        self.cache.forget_pack(pack);
+    }
+
+    /// Makes the entries of these packs known: from the manifest that introduced them, the cache, or their footers.
+    pub(crate) async fn load_packs(&self, packs: &[PackId], manifest: Option<&Manifest>) -> Result<(), RepositoryError> {
+        for new in manifest.iter().flat_map(|m| &m.body.new_packs) {
+            if let Some(index) = new.index().filter(|i| !self.knows(i.pack)) {
+                self.add_index(&index);
+            }
+        }
+        let mut unknown: Vec<PackId> = packs.iter().copied().filter(|p| !self.knows(*p)).collect();
+        unknown.retain(|pack| match self.cache.pack(*pack) {
+            Some(index) => {
+                self.add_index(&index);
+                false
+            }
+            None => true,
+        });
+        stream::iter(unknown).map(|pack| self.load_footer(pack)).buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await?;
+        Ok(())
+    }
+
+    /// Reads a pack's footer with one request, or two if it is long.
+    pub(crate) async fn load_footer(&self, pack: PackId) -> Result<(), RepositoryError> {
+        let (index, tail) = self.read_footer(pack).await?;
+        self.cache.put_pack(&index);
+        self.add_index(&index);
+        let tail_at = index.size.saturating_sub(tail.len() as u64);
+        let mut came_along = Vec::new();
+        for (offset, blob) in index.located() {
+            let Some(start) = offset.checked_sub(tail_at).and_then(|s| usize::try_from(s).ok()) else { continue };
+            let end = start.saturating_add(blob.len as usize);
+            if end <= tail.len() {
+                came_along.push((blob.id, tail.slice(start..end)));
+            }
+        }
+        if self.cache.is_open() {
+            self.cache.put_blobs(&index.wrapped, &came_along);
+        } else {
+            let mut at_hand = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
+            at_hand.extend(came_along.into_iter().map(|(id, bytes)| (id, (index.wrapped, bytes))));
+        }
+        Ok(())
+    }
+
+    async fn read_footer(&self, pack: PackId) -> Result<(PackIndex, Bytes), RepositoryError> {
+        let path = pack_path(pack);
+        let piece = self.store.get_tail(&path, TAIL_READ).await?;
+        let more = match read_tail(&self.crypto, pack, piece.object_size, &piece.bytes)? {
+            Tail::Index(index, _) => return Ok((index, piece.bytes)),
+            Tail::NeedsMore(length) => length,
+        };
+        let piece = self.store.get_tail(&path, more).await?;
+        match read_tail(&self.crypto, pack, piece.object_size, &piece.bytes)? {
+            Tail::Index(index, _) => Ok((index, piece.bytes)),
+            Tail::NeedsMore(_) => Err(RepositoryError::Inconsistent {
+                object: path,
+                what: "it changed while it was read".to_owned(),
+            }),
+        }
+    }
+
+    /// Reads a manifest from the cache or the store; `None` where there is none.
+    pub(crate) async fn manifest_object(&self, path: &str) -> Result<Option<Bytes>, RepositoryError> {
+        if let Some(bytes) = self.cache.manifest(path) {
+            return Ok(Some(bytes));
+        }
+        self.fetch_manifest(path).await
+    }
+
+    /// Reads a manifest from the store.
+    pub(crate) async fn fetch_manifest(&self, path: &str) -> Result<Option<Bytes>, RepositoryError> {
+        match self.store.get(path, MAX_MANIFEST).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(e) if e.is_not_found() => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Decodes a manifest object; `None` for a tombstone.
+    pub(crate) fn decode(&self, path: &str, object: &[u8]) -> Result<Option<Manifest>, RepositoryError> {
+        let (lineage, seq) = parse_path(path).ok_or_else(|| RepositoryError::Inconsistent {
+            object: path.to_owned(),
+            what: "its name is not that of a manifest".to_owned(),
+        })?;
+        match decode_manifest(&self.crypto, path, object)? {
+            (_, ManifestBody::Tombstone { .. }) => Ok(None),
+            (id, ManifestBody::Snapshot(body)) => {
+                Ok(Some(Manifest { id, lineage, seq, path: path.to_owned(), body: *body }))
+            }
+        }
+    }
+}
