@@ -179,7 +179,7 @@ impl Cache {
             batch.put_cf(handle, id.0, &row);
             batch.put(touch_key(id), touch_row(open.today, row.len()));
         }
-        forgive(open.db.write_opt(&batch, &unlogged()));
+        forgive(open.db.write_opt(batch, &unlogged()));
         let total = open.total.fetch_add(added, Ordering::Relaxed).saturating_add(added);
         open.changed.store(true, Ordering::Relaxed);
         if total > open.budget {
@@ -265,7 +265,7 @@ impl OpenCache {
             batch.delete(touch_key(&BlobId(id)));
             total = total.saturating_sub(u64::from(size));
         }
-        self.db.write_opt(&batch, &unlogged())?;
+        self.db.write_opt(batch, &unlogged())?;
         self.total.store(total, Ordering::Relaxed);
         Ok(())
     }
@@ -317,7 +317,8 @@ fn open_or_renew(folder: &Path) -> Result<DB, CacheStatus> {
             // Damaged, or written by an incompatible version: it is only a cache.
             tracing::warn!(error = %first, "the cache cannot be opened and is made anew");
             DB::destroy(&Options::default(), folder).map_err(|e| CacheStatus::Failed(e.to_string()))?;
-            open_db(folder).map_err(|e| if is_locked(&e) { CacheStatus::Busy } else { CacheStatus::Failed(e.to_string()) })
+            open_db(folder)
+                .map_err(|e| if is_locked(&e) { CacheStatus::Busy } else { CacheStatus::Failed(e.to_string()) })
         }
     }
 }
@@ -336,7 +337,6 @@ fn open_db(folder: &Path) -> Result<DB, rocksdb::Error> {
     options.set_max_open_files(256);
     options.set_max_file_opening_threads(1);
     options.set_skip_stats_update_on_db_open(true);
-    options.set_skip_checking_sst_file_sizes_on_db_open(true);
     options.set_stats_dump_period_sec(0);
     options.set_stats_persist_period_sec(0);
     options.set_keep_log_file_num(1);

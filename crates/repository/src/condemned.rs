@@ -67,11 +67,7 @@ pub struct Avoid {
 
 /// Reads the lists. With `known` from an earlier reading that is one GET of its newest list (none, if there were no
 /// lists) and one of each later number up to the first that is absent; without, one LIST and a GET of each.
-pub async fn read_condemned(
-    store: &Store,
-    crypto: &Crypto,
-    known: Option<Avoid>,
-) -> Result<Avoid, RepositoryError> {
+pub async fn read_condemned(store: &Store, crypto: &Crypto, known: Option<Avoid>) -> Result<Avoid, RepositoryError> {
     let mut avoid = match known {
         Some(known) if known.newest == 0 => known,
         // While the newest known list is there, so is every later one.

@@ -107,9 +107,8 @@ pub fn read_head(object: &[u8]) -> Result<ConfigHead, RepositoryError> {
 
 /// Opens the sealed part.
 pub fn decode_config(crypto: &Crypto, object: &[u8]) -> Result<Config, RepositoryError> {
-    let body =
-        open_object(crypto, CONFIG_PATH, ObjectKind::Config, VERSION, CONFIG_PATH, CLEAR_LEN, object, MAX_BODY)
-            .map_err(|e| RepositoryError::reading(CONFIG_PATH, e))?;
+    let body = open_object(crypto, CONFIG_PATH, ObjectKind::Config, VERSION, CONFIG_PATH, CLEAR_LEN, object, MAX_BODY)
+        .map_err(|e| RepositoryError::reading(CONFIG_PATH, e))?;
     let config: Config =
         decode_body::<_, MAX_BODY>("config", &body).map_err(|e| RepositoryError::reading(CONFIG_PATH, e))?;
     if config.chunking != CHUNKING {
@@ -141,12 +140,9 @@ mod tests {
 
     #[test]
     fn golden_body() {
-        let golden = [
-            &[2, 251, 0, 128, 252, 0, 0, 4, 0, 251, 0, 16, 251, 0, 32, 252, 128, 81, 1, 0, 0, 1][..],
-            &[4; 32],
-            &[0],
-        ]
-        .concat();
+        let golden =
+            [&[2, 251, 0, 128, 252, 0, 0, 4, 0, 251, 0, 16, 251, 0, 32, 252, 128, 81, 1, 0, 0, 1][..], &[4; 32], &[0]]
+                .concat();
         assert_eq!(encode_body("config", &config()).unwrap(), golden);
     }
 

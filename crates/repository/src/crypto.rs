@@ -63,7 +63,9 @@ pub enum CryptoError {
         len: usize,
     },
     /// The numbered key is not in the keyring.
-    #[error("it was sealed with key number {number}, which this key slot does not hold; use a newer password or key file")]
+    #[error(
+        "it was sealed with key number {number}, which this key slot does not hold; use a newer password or key file"
+    )]
     UnknownKey {
         /// The number.
         number: u32,

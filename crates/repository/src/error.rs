@@ -38,13 +38,17 @@ pub enum RepositoryError {
         store: String,
     },
     /// Credentials were given for a repository that uses none.
-    #[error("the repository in {store} is not encrypted, but a password or key file was given; if that is intended, leave it out")]
+    #[error(
+        "the repository in {store} is not encrypted, but a password or key file was given; if that is intended, leave it out"
+    )]
     Unencrypted {
         /// The store.
         store: String,
     },
     /// Another repository than the cache has seen there.
-    #[error("{store} holds repository {found}, but it held {expected} before; if it was replaced on purpose, delete the cache")]
+    #[error(
+        "{store} holds repository {found}, but it held {expected} before; if it was replaced on purpose, delete the cache"
+    )]
     OtherRepository {
         /// The store.
         store: String,
@@ -117,7 +121,9 @@ pub enum RepositoryError {
         prefix: String,
     },
     /// A backup took more time than a concurrent prune leaves it.
-    #[error("the backup took longer than half the repository's grace period ({limit_s} s), so its data may be pruned; run it again")]
+    #[error(
+        "the backup took longer than half the repository's grace period ({limit_s} s), so its data may be pruned; run it again"
+    )]
     TooSlow {
         /// The time allowed, seconds.
         limit_s: u64,

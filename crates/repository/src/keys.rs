@@ -306,9 +306,7 @@ fn derive(
     path: &str,
 ) -> Result<Option<SecretKey>, RepositoryError> {
     match (derivation, credentials) {
-        (Derivation::KeyFile, Credentials::KeyFile(file)) => {
-            Ok((file.slot_path() == path).then(|| file.slot_key()))
-        }
+        (Derivation::KeyFile, Credentials::KeyFile(file)) => Ok((file.slot_path() == path).then(|| file.slot_key())),
         (Derivation::Argon2id { costs, salt }, Credentials::Password(password)) => {
             let costs = costs.check()?;
             let unusable = |e: argon2::Error| RepositoryError::Key { what: format!("{path}: Argon2id: {e}") };

@@ -4,21 +4,43 @@
 //! short list of runs that hold changed records and tombstones. `docs/format.md` gives every byte.
 
 pub mod advance;
+pub mod backend;
 pub mod blobs;
+pub mod cache;
 pub mod chunk;
+pub mod clock;
 pub mod codec;
+pub mod condemned;
+pub mod config;
+pub mod crypto;
 pub mod cut;
+pub mod error;
 pub mod ids;
+pub mod keys;
+pub mod manifest;
+pub mod notes;
+pub mod pack;
+pub mod probe;
+pub mod reader;
 pub mod record;
+pub mod repository;
+pub mod seal;
+pub mod session;
 pub mod stack;
 pub mod state_digest;
 pub mod table;
 pub mod tiers;
 
+mod locations;
+mod shared;
+
 pub use advance::{Advanced, advance, rebase};
 pub use blobs::{BlobError, BlobSink, BlobSource, MemoryBlobs, PlainBlob};
+pub use error::RepositoryError;
 pub use ids::{BlobId, BlobKind, IdentityKeys, LineageId, PackId, RepositoryId, SnapshotId};
 pub use record::{Change, Record, RecordFlags, RecordLens, RecordRef, RecordStat, SortedRecords, ValueRef};
+pub use repository::{InitOptions, Repository, Snapshot, Snapshots};
+pub use session::{BackupSession, CommitOutcome, Committed};
 pub use stack::{ChangeSet, RunRecords, Stack};
 pub use state_digest::{RecordHasher, StateDigest};
 pub use table::{BuiltTable, KeyRange, TableError, TableKind, TableRoot, TableSpan, build_table};

@@ -1,6 +1,6 @@
 //! Which pack holds a blob, and where in it: the entries of the packs looked at so far.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::crypto::WrappedKey;
 use crate::ids::{BlobId, BlobKind, PackId};
@@ -56,13 +56,9 @@ impl Locations {
         Some((*at, self.packs.get(&at.pack)?))
     }
 
-    /// How many blobs are known.
-    pub fn len(&self) -> usize {
-        self.blobs.len()
-    }
-
-    /// Whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.blobs.is_empty()
+    /// The blobs that lie in these packs.
+    pub fn within(&self, packs: &HashSet<PackId>) -> HashMap<BlobId, PackId> {
+        let inside = self.blobs.iter().filter(|(_, at)| packs.contains(&at.pack));
+        inside.map(|(id, at)| (*id, at.pack)).collect()
     }
 }

@@ -157,8 +157,7 @@ impl PackBuilder {
         let footer_at = bytes.len() as u64;
         let footer = Footer { body_hash: *blake3::hash(&bytes).as_bytes(), blobs: self.blobs };
         let body = encode_body("pack footer", &footer).map_err(|e| fail(e.into()))?;
-        let sealed =
-            seal_part(&self.key, &footer_aad(crypto, &path, footer_at), &body, MAX_FOOTER).map_err(fail)?;
+        let sealed = seal_part(&self.key, &footer_aad(crypto, &path, footer_at), &body, MAX_FOOTER).map_err(fail)?;
         let footer_len = u32::try_from(sealed.len()).unwrap_or(u32::MAX);
         bytes.extend_from_slice(&sealed);
         bytes.extend_from_slice(self.key.wrapped());
@@ -219,7 +218,12 @@ pub fn read_tail(crypto: &Crypto, pack: PackId, size: u64, tail: &[u8]) -> Resul
 }
 
 /// Whether the bytes before the footer are those that were written. Needs the whole object.
-pub fn verify_body(pack: PackId, object: &[u8], index: &PackIndex, body_hash: &[u8; 32]) -> Result<(), RepositoryError> {
+pub fn verify_body(
+    pack: PackId,
+    object: &[u8],
+    index: &PackIndex,
+    body_hash: &[u8; 32],
+) -> Result<(), RepositoryError> {
     let path = pack_path(pack);
     split_header("pack", object, ObjectKind::Pack, VERSION).map_err(|e| RepositoryError::reading(&path, e))?;
     let end = index.blobs.iter().map(|b| b.len as usize).sum::<usize>().saturating_add(HEADER_LEN);
@@ -227,7 +231,10 @@ pub fn verify_body(pack: PackId, object: &[u8], index: &PackIndex, body_hash: &[
     if *blake3::hash(body).as_bytes() == *body_hash {
         Ok(())
     } else {
-        Err(RepositoryError::Inconsistent { object: path, what: "its bytes are not those that were written".to_owned() })
+        Err(RepositoryError::Inconsistent {
+            object: path,
+            what: "its bytes are not those that were written".to_owned(),
+        })
     }
 }
 

@@ -168,7 +168,8 @@ impl BlobReader {
 
 impl BlobSource for BlobReader {
     fn get(&self, id: &BlobId, kind: BlobKind) -> Result<Bytes, BlobError> {
-        let store_failed = |source: Box<dyn std::error::Error + Send + Sync>| BlobError::Store { id: *id, kind, source };
+        let store_failed =
+            |source: Box<dyn std::error::Error + Send + Sync>| BlobError::Store { id: *id, kind, source };
         if let Some((wrapped, sealed)) = self.fetched_ahead(id)
             && let Ok(plain) = self.open(id, kind, &wrapped, &sealed, String::new)
         {
@@ -203,7 +204,10 @@ impl BlobSource for BlobReader {
             let at_hand = self.shared.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
             let mut seen = HashSet::new();
             for (id, kind) in ids {
-                if running.contains_key(id) || at_hand.contains_key(id) || !seen.insert(*id) || self.shared.cache.has_blob(id)
+                if running.contains_key(id)
+                    || at_hand.contains_key(id)
+                    || !seen.insert(*id)
+                    || self.shared.cache.has_blob(id)
                 {
                     continue;
                 }

@@ -34,7 +34,9 @@ pub enum SealError {
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// A codec or dictionary of a later version.
-    #[error("compressed with codec {codec}, dictionary {dictionary}, which this version does not know; use a newer zooark")]
+    #[error(
+        "compressed with codec {codec}, dictionary {dictionary}, which this version does not know; use a newer zooark"
+    )]
     UnknownCodec {
         /// The codec's number.
         codec: u8,

@@ -78,7 +78,11 @@ impl Shared {
     }
 
     /// Makes the entries of these packs known: from the manifest that introduced them, the cache, or their footers.
-    pub(crate) async fn load_packs(&self, packs: &[PackId], manifest: Option<&Manifest>) -> Result<(), RepositoryError> {
+    pub(crate) async fn load_packs(
+        &self,
+        packs: &[PackId],
+        manifest: Option<&Manifest>,
+    ) -> Result<(), RepositoryError> {
         for new in manifest.iter().flat_map(|m| &m.body.new_packs) {
             if let Some(index) = new.index().filter(|i| !self.knows(i.pack)) {
                 self.add_index(&index);
@@ -92,7 +96,11 @@ impl Shared {
             }
             None => true,
         });
-        stream::iter(unknown).map(|pack| self.load_footer(pack)).buffer_unordered(PARALLEL).try_collect::<Vec<()>>().await?;
+        stream::iter(unknown)
+            .map(|pack| self.load_footer(pack))
+            .buffer_unordered(PARALLEL)
+            .try_collect::<Vec<()>>()
+            .await?;
         Ok(())
     }
 
@@ -129,19 +137,10 @@ impl Shared {
         let piece = self.store.get_tail(&path, more).await?;
         match read_tail(&self.crypto, pack, piece.object_size, &piece.bytes)? {
             Tail::Index(index, _) => Ok((index, piece.bytes)),
-            Tail::NeedsMore(_) => Err(RepositoryError::Inconsistent {
-                object: path,
-                what: "it changed while it was read".to_owned(),
-            }),
+            Tail::NeedsMore(_) => {
+                Err(RepositoryError::Inconsistent { object: path, what: "it changed while it was read".to_owned() })
+            }
         }
-    }
-
-    /// Reads a manifest from the cache or the store; `None` where there is none.
-    pub(crate) async fn manifest_object(&self, path: &str) -> Result<Option<Bytes>, RepositoryError> {
-        if let Some(bytes) = self.cache.manifest(path) {
-            return Ok(Some(bytes));
-        }
-        self.fetch_manifest(path).await
     }
 
     /// Reads a manifest from the store.

@@ -67,8 +67,7 @@ async fn creating(store: &Store) {
         let path = format!("snapshots/race/{round}");
         let racers = (0..16).map(|i| store.put_if_absent(&path, Bytes::from(format!("writer {i}"))));
         let results = join_all(racers).await;
-        let winners: Vec<usize> =
-            results.iter().enumerate().filter(|(_, r)| r.is_ok()).map(|(i, _)| i).collect();
+        let winners: Vec<usize> = results.iter().enumerate().filter(|(_, r)| r.is_ok()).map(|(i, _)| i).collect();
         assert_eq!(winners.len(), 1, "exactly one concurrent create wins, not {winners:?}");
         assert_eq!(store.get(&path, 100).await.expect("get"), format!("writer {}", winners[0]));
         store.delete(&path).await.expect("delete");

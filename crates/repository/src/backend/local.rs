@@ -316,8 +316,7 @@ mod tests {
     #[test]
     fn a_claim_held_by_another_writer_is_respected_until_it_is_old() {
         let root = tempfile::tempdir().unwrap();
-        let (target, claim, ours) =
-            (root.path().join("x"), root.path().join(".claim-x"), root.path().join(".tmp-1"));
+        let (target, claim, ours) = (root.path().join("x"), root.path().join(".claim-x"), root.path().join(".tmp-1"));
         fs::write(&claim, "").unwrap();
         fs::write(&ours, "ours").unwrap();
         assert_eq!(rename_under_claim(&ours, &target, root.path()).unwrap_err().kind(), ErrorKind::AlreadyExists);

@@ -164,9 +164,7 @@ impl Store {
                 result
             })
             .await;
-        let ours = |e: &StoreError| {
-            unheard.load(Ordering::Relaxed) && (e.is_already_exists() || e.kind.is_retryable())
-        };
+        let ours = |e: &StoreError| unheard.load(Ordering::Relaxed) && (e.is_already_exists() || e.kind.is_retryable());
         match result {
             Err(e) if create && ours(&e) => match self.get(path, bytes.len() as u64).await {
                 Ok(there) if there == bytes => Ok(()),

@@ -59,11 +59,7 @@ impl Bucket {
         if let Part::Whole { limit } = part
             && object_size > limit
         {
-            return Err(StoreError::new(
-                StoreErrorKind::TooLarge { size: object_size, limit },
-                Operation::Get,
-                path,
-            ));
+            return Err(StoreError::new(StoreErrorKind::TooLarge { size: object_size, limit }, Operation::Get, path));
         }
         // The body is read up to what was asked for: a server may send more than it announced.
         let expected = match &part {

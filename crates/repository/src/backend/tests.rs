@@ -46,10 +46,8 @@ async fn s3(root: &std::path::Path, options: StoreOptions) -> Store {
         }
     });
     let environment = [("AWS_ACCESS_KEY_ID", "key"), ("AWS_SECRET_ACCESS_KEY", "secret"), ("AWS_REGION", "us-east-1")];
-    let mut options = StoreOptions {
-        environment: environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-        ..options
-    };
+    let mut options =
+        StoreOptions { environment: environment.map(|(k, v)| (k.to_owned(), v.to_owned())).into(), ..options };
     options.environment.insert("AWS_ENDPOINT_URL".to_owned(), format!("http://127.0.0.1:{port}"));
     Store::open("s3://bucket/some/prefix", &options).unwrap()
 }

@@ -1,0 +1,495 @@
+//! A backup being written.
+//!
+//! ```text
+//! begin:  condemned lists, then the newest manifest n of the lineage, confirmed: it is there and n + 1 is not
+//! put:    blobs that the parent cannot reach go into packs, which are uploaded as they fill
+//! commit: last pack, time check, manifest n + 1 created if absent, time check
+//! ```
+//!
+//! A crash before the manifest leaves packs that nothing names; prune takes them. A writer refers only to blobs it
+//! uploaded or that its live parent's packs hold, and to those only where no condemned list names the pack; and it takes
+//! less than half the grace period from reading the lists to the manifest, by a clock that counts suspension and by the
+//! store's own time. So nothing it refers to is deleted under it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::backend::StoreError;
+use crate::blobs::{BlobError, BlobSink, BlobSource, PlainBlob};
+use crate::clock::{Moment, now_ms};
+use crate::codec::{decode, encode};
+use crate::condemned::{Avoid, read_condemned};
+use crate::error::RepositoryError;
+use crate::ids::{BlobId, BlobKind, LineageId, PackId, SnapshotId};
+use crate::manifest::{
+    MAX_TABLES, Manifest, ManifestBody, SnapshotFields, SnapshotManifest, StackTable, encode_manifest, manifest_path,
+    parse_path, place_indexes, shared_manifest_path,
+};
+use crate::pack::{FinishedPack, PackBuilder, PackIndex, TARGET_PACK, pack_path};
+use crate::reader::BlobReader;
+use crate::seal::{DEFAULT_LEVEL, frame_blob, seal_blob};
+use crate::shared::Shared;
+use crate::table::TableRoot;
+
+/// Packs in flight at once; whoever fills the next one waits.
+const UPLOADS: usize = 4;
+/// Longest a manifest's PUT may take.
+const MANIFEST_PUT: Duration = Duration::from_secs(300);
+const AVOID_FACT: &str = "condemned";
+const MAX_FACT: usize = 64 << 20;
+
+/// A snapshot that was stored.
+#[derive(Debug, Clone)]
+pub struct Committed {
+    /// The new snapshot.
+    pub manifest: Manifest,
+    /// Bytes of all objects written.
+    pub uploaded_bytes: u64,
+    /// Objects written.
+    pub objects_written: u64,
+}
+
+impl Committed {
+    /// Its id.
+    pub fn id(&self) -> SnapshotId {
+        self.manifest.id
+    }
+}
+
+/// What came of a commit.
+#[derive(Debug)]
+pub enum CommitOutcome {
+    /// The snapshot is stored.
+    Committed(Box<Committed>),
+    /// Another writer stored one first. [`BackupSession::parent`] is now that one: compare with it and commit again.
+    Overtaken,
+}
+
+/// A backup of one lineage. Blobs are put from computing threads, never from the runtime's own.
+#[derive(Debug)]
+pub struct BackupSession {
+    shared: Arc<Shared>,
+    lineage: LineageId,
+    level: i32,
+    base: Base,
+    packs: Mutex<Packs>,
+    slots: Arc<Semaphore>,
+    reader: BlobReader,
+}
+
+/// What the backup builds upon.
+#[derive(Debug)]
+struct Base {
+    began: Moment,
+    began_wall: SystemTime,
+    avoid: Avoid,
+    parent: Option<Manifest>,
+    next_seq: u64,
+    /// Blobs the new snapshot may refer to without uploading them.
+    reachable: HashMap<BlobId, PackId>,
+}
+
+#[derive(Debug, Default)]
+struct Packs {
+    open: Option<PackBuilder>,
+    /// Where each blob put so far is; `None` while it is being sealed.
+    placed: HashMap<BlobId, Option<PackId>>,
+    /// Nodes and lists, which are read back while the snapshot is put together.
+    plain: HashMap<BlobId, (BlobKind, Bytes)>,
+    reused: BTreeSet<PackId>,
+    finished: Vec<(PackIndex, (u64, u32))>,
+    uploads: Vec<JoinHandle<Result<(), StoreError>>>,
+    uploaded_bytes: u64,
+    objects: u64,
+}
+
+impl BackupSession {
+    pub(crate) async fn begin(shared: Arc<Shared>, lineage: LineageId) -> Result<Self, RepositoryError> {
+        let base = Base::find(&shared, lineage).await?;
+        let reader = BlobReader::new(Arc::clone(&shared));
+        Ok(Self {
+            shared,
+            lineage,
+            level: DEFAULT_LEVEL,
+            base,
+            packs: Mutex::default(),
+            slots: Arc::new(Semaphore::new(UPLOADS)),
+            reader,
+        })
+    }
+
+    /// Uses another zstd level for what is put from now on.
+    #[must_use]
+    pub fn with_level(mut self, level: i32) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// The newest snapshot of the lineage: what to compare with.
+    pub fn parent(&self) -> Option<&Manifest> {
+        self.base.parent.as_ref()
+    }
+
+    /// Reads blobs of the parent and those put so far.
+    pub fn reader(&self) -> SessionReader<'_> {
+        SessionReader { session: self }
+    }
+
+    fn packs(&self) -> std::sync::MutexGuard<'_, Packs> {
+        self.packs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores the snapshot. `tables` is its whole stack, base first. Counters of bytes, blobs and time are filled in.
+    pub async fn commit(
+        &mut self,
+        mut fields: SnapshotFields,
+        tables: Vec<TableRoot>,
+    ) -> Result<CommitOutcome, RepositoryError> {
+        if tables.len() > MAX_TABLES {
+            let (found, limit) = (tables.len() as u64, MAX_TABLES as u64);
+            return Err(RepositoryError::Limit { what: "tables of a snapshot", found, limit });
+        }
+        let stack = self.stack(tables).await?;
+        self.upload_all().await?;
+        let named: HashSet<PackId> = stack.iter().flat_map(|t| t.packs.iter().copied()).collect();
+        let (new_packs, pack_times) = {
+            let packs = self.packs();
+            let new: Vec<_> = packs.finished.iter().filter(|(i, _)| named.contains(&i.pack)).cloned().collect();
+            fields.counters.added_bytes = packs.uploaded_bytes;
+            fields.counters.added_blobs = packs.placed.len() as u64;
+            (place_indexes(&new)?, new.iter().map(|(i, _)| i.pack).collect::<Vec<_>>())
+        };
+        fields.counters.duration_ms = u64::try_from(self.base.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let limit = self.time_limit();
+        if self.base.began.elapsed() >= limit {
+            return Err(RepositoryError::TooSlow { limit_s: limit.as_secs() });
+        }
+        let body = SnapshotManifest { parent: self.base.parent.as_ref().map(|p| p.id), fields, stack, new_packs };
+        let exclusive = self.shared.config.store.creates_exclusively;
+        let path = if exclusive {
+            manifest_path(self.lineage, self.base.next_seq)
+        } else {
+            shared_manifest_path(self.lineage, self.base.next_seq, ulid::Ulid::generate())
+        };
+        let object: Bytes =
+            encode_manifest(&self.shared.crypto, &path, &ManifestBody::Snapshot(Box::new(body)))?.into();
+        let put = self.shared.store.put_if_absent(&path, object.clone());
+        match tokio::time::timeout(MANIFEST_PUT, put).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) if e.is_already_exists() => {
+                self.base = Base::find(&self.shared, self.lineage).await?;
+                return Ok(CommitOutcome::Overtaken);
+            }
+            Ok(Err(e)) => return Err(e.into()),
+            // The request may still arrive; the time check decides whether that would be safe.
+            Err(_) => match self.shared.fetch_manifest(&path).await? {
+                Some(there) if there == object => {}
+                _ => return Err(RepositoryError::TooSlow { limit_s: MANIFEST_PUT.as_secs() }),
+            },
+        }
+        self.verify_in_time(&path, &named, &pack_times, limit).await?;
+        let manifest = self.shared.decode(&path, &object)?.ok_or_else(|| RepositoryError::Inconsistent {
+            object: path.clone(),
+            what: "it was written as a snapshot and reads as none".to_owned(),
+        })?;
+        self.shared.cache.put_manifest(&path, &object);
+        self.shared.cache.put_fact(&newest_fact(self.lineage), path.as_bytes());
+        let packs = self.packs();
+        let committed = Committed {
+            manifest,
+            uploaded_bytes: packs.uploaded_bytes.saturating_add(object.len() as u64),
+            objects_written: packs.objects.saturating_add(1),
+        };
+        Ok(CommitOutcome::Committed(Box::new(committed)))
+    }
+
+    fn time_limit(&self) -> Duration {
+        Duration::from_secs(self.shared.config.writers_grace_s() / 2)
+    }
+
+    /// The packs of each table. A table taken over from the parent keeps its packs; a new one needs those of its blobs.
+    async fn stack(&self, tables: Vec<TableRoot>) -> Result<Vec<StackTable>, RepositoryError> {
+        let inherited: HashMap<Option<BlobId>, &StackTable> = match &self.base.parent {
+            Some(parent) => parent.body.stack.iter().map(|t| (t.root.root, t)).collect(),
+            None => HashMap::new(),
+        };
+        let mut stack = Vec::with_capacity(tables.len());
+        for root in tables {
+            let kept = inherited.get(&root.root).filter(|t| t.root == root);
+            match kept.filter(|t| t.packs.iter().all(|p| !self.base.avoid.packs.contains(p))) {
+                Some(table) => stack.push((*table).clone()),
+                None => {
+                    let packs = self.packs_of(&root)?;
+                    stack.push(StackTable { root, packs });
+                }
+            }
+        }
+        Ok(stack)
+    }
+
+    /// Every pack that may hold a blob of a new table: those that this backup wrote or took blobs from and, as a table
+    /// can refer to values that were not put again, the parent's.
+    fn packs_of(&self, _root: &TableRoot) -> Result<Vec<PackId>, RepositoryError> {
+        let packs = self.packs();
+        let mut all: BTreeSet<PackId> = packs.placed.values().flatten().copied().collect();
+        all.extend(self.base.reachable.values().copied());
+        Ok(all.into_iter().collect())
+    }
+
+    /// Uploads what is left and waits for everything under way.
+    async fn upload_all(&self) -> Result<(), RepositoryError> {
+        let last = self.packs().open.take().filter(|p| !p.is_empty());
+        if let Some(builder) = last {
+            let pack = builder.finish(&self.shared.crypto)?;
+            self.start_upload(pack, None);
+        }
+        let uploads = std::mem::take(&mut self.packs().uploads);
+        for upload in uploads {
+            match upload.await {
+                Ok(done) => done?,
+                Err(join) => {
+                    let e = StoreError::new(
+                        crate::backend::StoreErrorKind::Other,
+                        crate::backend::Operation::Put,
+                        "packs/",
+                    );
+                    return Err(e.because(join).on(self.shared.store.name()).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn start_upload(&self, pack: FinishedPack, slot: Option<tokio::sync::OwnedSemaphorePermit>) {
+        let shared = Arc::clone(&self.shared);
+        let FinishedPack { path, bytes, index, footer } = pack;
+        let bytes = Bytes::from(bytes);
+        let mut packs = self.packs();
+        packs.uploaded_bytes = packs.uploaded_bytes.saturating_add(bytes.len() as u64);
+        packs.objects = packs.objects.saturating_add(1);
+        packs.finished.push((index.clone(), footer));
+        let task = self.shared.handle.spawn(async move {
+            let result = shared.store.put(&path, bytes.clone()).await;
+            drop(slot);
+            if result.is_ok() {
+                shared.add_index(&index);
+                // The next backup and the next `ls` find it in the cache.
+                let keep = tokio::task::spawn_blocking(move || {
+                    shared.cache.put_pack(&index);
+                    if shared.cache.is_open() {
+                        let blobs: Vec<(BlobId, Bytes)> = index
+                            .located()
+                            .filter_map(|(at, blob)| {
+                                let start = usize::try_from(at).ok()?;
+                                Some((blob.id, bytes.slice(start..start.checked_add(blob.len as usize)?)))
+                            })
+                            .collect();
+                        shared.cache.put_blobs(&index.wrapped, &blobs);
+                    }
+                });
+                // A cache that was not filled is filled by reading.
+                let _ = keep.await;
+            }
+            result
+        });
+        packs.uploads.push(task);
+    }
+
+    /// After the manifest's PUT: was everything it refers to safe until then?
+    async fn verify_in_time(
+        &self,
+        path: &str,
+        named: &HashSet<PackId>,
+        new_packs: &[PackId],
+        limit: Duration,
+    ) -> Result<(), RepositoryError> {
+        let store = &self.shared.store;
+        // The store's own time tells of a machine that was frozen as a whole.
+        let manifest_time = async { store.head(path).await.map(|o| o.modified) };
+        let first_pack = async {
+            match new_packs.first() {
+                Some(pack) => store.head(&pack_path(*pack)).await.map(|o| Some(o.modified)),
+                None => Ok(None),
+            }
+        };
+        let (manifest_time, first_pack) = futures::try_join!(manifest_time, first_pack)?;
+        let by_store = first_pack.and_then(|t| manifest_time.duration_since(t).ok()).unwrap_or_default();
+        if self.base.began.elapsed() < limit && by_store < limit {
+            return Ok(());
+        }
+        tracing::warn!(began = ?self.base.began_wall, "the backup took longer than half the grace period; verifying");
+        let avoid = read_condemned(store, &self.shared.crypto, Some(self.base.avoid.clone())).await?;
+        for pack in named {
+            let gone = match store.head(&pack_path(*pack)).await {
+                Ok(_) => avoid.packs.contains(pack),
+                Err(e) if e.is_not_found() => true,
+                Err(e) => return Err(e.into()),
+            };
+            if gone {
+                store.delete(path).await?;
+                return Err(RepositoryError::PrunedMeanwhile { pack: pack.to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn newest_fact(lineage: LineageId) -> String {
+    format!("newest {lineage}")
+}
+
+impl Base {
+    async fn find(shared: &Shared, lineage: LineageId) -> Result<Self, RepositoryError> {
+        let (began, began_wall) = (Moment::now(), SystemTime::now());
+        let known = shared.cache.fact(AVOID_FACT).and_then(|fact| {
+            let (newest, packs) = decode::<(u64, Vec<PackId>), MAX_FACT>("cached lists", &fact).ok()?;
+            Some(Avoid { newest, packs: packs.into_iter().collect() })
+        });
+        let avoid = read_condemned(&shared.store, &shared.crypto, known.clone()).await?;
+        if known.as_ref() != Some(&avoid)
+            && let Ok(fact) = encode("cached lists", &(avoid.newest, avoid.packs.iter().collect::<Vec<_>>()))
+        {
+            shared.cache.put_fact(AVOID_FACT, &fact);
+        }
+        let (parent, newest_seq) = newest_manifest(shared, lineage).await?;
+        let mut reachable = HashMap::new();
+        if let Some(parent) = &parent {
+            let usable: Vec<PackId> = parent.packs().into_iter().filter(|p| !avoid.packs.contains(p)).collect();
+            shared.load_packs(&parent.packs(), Some(parent)).await?;
+            let locations = shared.locations.read().unwrap_or_else(PoisonError::into_inner);
+            reachable = locations.within(&usable.into_iter().collect());
+        }
+        let next_seq = newest_seq.checked_add(1).ok_or_else(|| RepositoryError::Inconsistent {
+            object: format!("snapshots/{lineage}"),
+            what: "its numbers are used up".to_owned(),
+        })?;
+        Ok(Self { began, began_wall, avoid, parent, next_seq, reachable })
+    }
+}
+
+/// The newest snapshot of a lineage, and the highest number in use. With a warm cache: one GET that confirms the newest
+/// known manifest and one that shows there is no later one. Otherwise one LIST.
+async fn newest_manifest(shared: &Shared, lineage: LineageId) -> Result<(Option<Manifest>, u64), RepositoryError> {
+    let fact = shared.cache.fact(&newest_fact(lineage)).and_then(|f| String::from_utf8(f).ok());
+    if shared.config.store.creates_exclusively
+        && let Some(path) = fact
+        && let Some((_, mut seq)) = parse_path(&path)
+        && let Some(cached) = shared.cache.manifest(&path)
+        && let Some(mut object) = shared.fetch_manifest(&path).await?
+        && object == cached
+    {
+        let mut path = path;
+        while let Some(next) = seq.checked_add(1) {
+            let next_path = manifest_path(lineage, next);
+            let Some(later) = shared.fetch_manifest(&next_path).await? else { break };
+            (seq, path, object) = (next, next_path, later);
+        }
+        if let Some(manifest) = shared.decode(&path, &object)? {
+            keep_newest(shared, lineage, &path, &object);
+            return Ok((Some(manifest), seq));
+        }
+    }
+    let listed = shared.store.list_sorted(&format!("snapshots/{lineage}/")).await?;
+    let mut numbered: Vec<(u64, String)> =
+        listed.into_iter().filter_map(|o| Some((parse_path(&o.path)?.1, o.path))).collect();
+    numbered.sort_unstable();
+    let newest_seq = numbered.last().map_or(0, |(seq, _)| *seq);
+    for (_, path) in numbered.into_iter().rev() {
+        let Some(object) = shared.fetch_manifest(&path).await? else { continue };
+        if let Some(manifest) = shared.decode(&path, &object)? {
+            keep_newest(shared, lineage, &path, &object);
+            return Ok((Some(manifest), newest_seq));
+        }
+    }
+    Ok((None, newest_seq))
+}
+
+fn keep_newest(shared: &Shared, lineage: LineageId, path: &str, object: &[u8]) {
+    shared.cache.put_manifest(path, object);
+    shared.cache.put_fact(&newest_fact(lineage), path.as_bytes());
+}
+
+impl BlobSink for BackupSession {
+    fn put(&self, blob: PlainBlob<'_>) -> Result<(), BlobError> {
+        let failed = |source: Box<dyn std::error::Error + Send + Sync>| BlobError::Store {
+            id: blob.id,
+            kind: blob.kind,
+            source,
+        };
+        {
+            let mut packs = self.packs();
+            if packs.placed.contains_key(&blob.id) {
+                return Ok(());
+            }
+            if let Some(pack) = self.base.reachable.get(&blob.id) {
+                packs.reused.insert(*pack);
+                return Ok(());
+            }
+            packs.placed.insert(blob.id, None);
+            if matches!(blob.kind, BlobKind::Node | BlobKind::Refs) {
+                packs.plain.insert(blob.id, (blob.kind, Bytes::copy_from_slice(blob.bytes)));
+            }
+        }
+        let framed = frame_blob(blob, self.level).map_err(|e| failed(Box::new(e)))?;
+        loop {
+            let (pack, key) = {
+                let mut packs = self.packs();
+                let open = match &mut packs.open {
+                    Some(open) => open,
+                    None => packs.open.insert(PackBuilder::new(&self.shared.crypto).map_err(|e| failed(Box::new(e)))?),
+                };
+                (open.id(), open.key().clone())
+            };
+            let sealed = seal_blob(&self.shared.crypto, &key, &framed).map_err(|e| failed(Box::new(e)))?;
+            let full = {
+                let mut packs = self.packs();
+                // The pack may have been closed meanwhile; its successor has another key.
+                let Some(open) = packs.open.as_mut().filter(|open| open.id() == pack) else { continue };
+                open.push(blob.id, blob.kind, framed.raw_len, &sealed);
+                let is_full = open.len() >= TARGET_PACK;
+                packs.placed.insert(blob.id, Some(pack));
+                if is_full { packs.open.take() } else { None }
+            };
+            if let Some(builder) = full {
+                let finished = builder.finish(&self.shared.crypto).map_err(|e| failed(Box::new(e)))?;
+                let slot = self.shared.handle.block_on(Arc::clone(&self.slots).acquire_owned()).ok();
+                self.start_upload(finished, slot);
+            }
+            return Ok(());
+        }
+    }
+}
+
+/// Reads what a backup in progress can see.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionReader<'a> {
+    session: &'a BackupSession,
+}
+
+impl BlobSource for SessionReader<'_> {
+    fn get(&self, id: &BlobId, kind: BlobKind) -> Result<Bytes, BlobError> {
+        let put = self.session.packs().plain.get(id).filter(|(k, _)| *k == kind).map(|(_, bytes)| bytes.clone());
+        match put {
+            Some(bytes) => Ok(bytes),
+            None => self.session.reader.get(id, kind),
+        }
+    }
+
+    fn prefetch(&self, ids: &[(BlobId, BlobKind)]) {
+        self.session.reader.prefetch(ids);
+    }
+}
+
+/// When a backup began, for those who show it.
+impl BackupSession {
+    /// Milliseconds since 1970 at which the lists were read.
+    pub fn began_ms(&self) -> i64 {
+        let since = self.base.began_wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or_else(|_| now_ms())
+    }
+}
