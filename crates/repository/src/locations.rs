@@ -1,6 +1,7 @@
 //! Which pack holds a blob, and where in it: the entries of the packs looked at so far.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
+use std::collections::hash_map::{Entry, HashMap};
 
 use crate::crypto::WrappedKey;
 use crate::ids::{BlobId, BlobKind, PackId};
@@ -24,6 +25,8 @@ pub struct Location {
 pub struct Locations {
     packs: HashMap<PackId, WrappedKey>,
     blobs: HashMap<BlobId, Location>,
+    /// Further copies of blobs that are in more than one pack.
+    copies: Vec<(BlobId, Location)>,
 }
 
 impl Locations {
@@ -32,9 +35,15 @@ impl Locations {
         self.packs.insert(index.pack, index.wrapped);
         for (offset, blob) in index.located() {
             let here = Location { pack: index.pack, offset, len: blob.len, kind: blob.kind };
-            let known = self.blobs.entry(blob.id).or_insert(here);
-            if here.pack < known.pack {
-                *known = here;
+            match self.blobs.entry(blob.id) {
+                Entry::Vacant(free) => {
+                    free.insert(here);
+                }
+                Entry::Occupied(known) if known.get().pack == here.pack => {}
+                Entry::Occupied(mut known) => {
+                    let further = if here.pack < known.get().pack { known.insert(here) } else { here };
+                    self.copies.push((blob.id, further));
+                }
             }
         }
     }
@@ -43,6 +52,11 @@ impl Locations {
     pub fn forget(&mut self, pack: PackId) {
         self.packs.remove(&pack);
         self.blobs.retain(|_, at| at.pack != pack);
+        self.copies.retain(|(_, at)| at.pack != pack);
+        self.copies.sort_unstable_by_key(|(_, at)| at.pack);
+        for (id, at) in &self.copies {
+            self.blobs.entry(*id).or_insert(*at);
+        }
     }
 
     /// Whether a pack's entries are here.

@@ -25,7 +25,7 @@ const GAP: u64 = 64 << 10;
 /// Longest range fetched at once, bytes.
 const LONGEST: u64 = 4 << 20;
 /// Bytes fetched ahead and not yet read, at most.
-const AHEAD: usize = 64 << 20;
+const AHEAD: u32 = 64 << 20;
 
 /// Reads the blobs of one repository.
 #[derive(Debug, Clone)]
@@ -94,7 +94,7 @@ impl Drop for EndOnDrop {
 
 impl BlobReader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let ahead = Ahead { ranges: Mutex::default(), room: Arc::new(Semaphore::new(AHEAD)) };
+        let ahead = Ahead { ranges: Mutex::default(), room: Arc::new(Semaphore::new(AHEAD as usize)) };
         Self { shared, ahead: Arc::new(ahead), listed: Arc::default() }
     }
 
@@ -266,14 +266,21 @@ impl BlobReader {
             running.extend(group.iter().map(|(id, at, _)| (*id, (Arc::clone(&fetch), *at))));
         }
         let (store, room) = (self.shared.store.clone(), Arc::clone(&self.ahead.room));
-        let weight = u32::try_from(range.end.saturating_sub(range.start)).unwrap_or(u32::MAX).min(AHEAD as u32);
-        // The task holds no strong reference: when every blob was asked for, there is nothing left to fetch.
-        let weak = Arc::downgrade(&fetch);
+        let weight = u32::try_from(range.end.saturating_sub(range.start)).unwrap_or(u32::MAX).min(AHEAD);
+        let at_once = Arc::clone(&room).try_acquire_many_owned(weight).ok();
+        // A fetch that waits for room holds no strong reference: when every blob of it was asked for before its turn,
+        // there is nothing left to fetch.
+        let (weak, at_once) = (Arc::downgrade(&fetch), at_once.map(|permit| (EndOnDrop::start(fetch), permit)));
         self.shared.handle.spawn(async move {
-            let permit = room.acquire_many_owned(weight).await.ok();
-            let Some(fetch) = weak.upgrade() else { return };
-            *fetch.permit.lock().unwrap_or_else(PoisonError::into_inner) = permit;
-            let running = EndOnDrop::start(fetch);
+            let (running, permit) = match at_once {
+                Some(ready) => ready,
+                None => {
+                    let Ok(permit) = room.acquire_many_owned(weight).await else { return };
+                    let Some(fetch) = weak.upgrade() else { return };
+                    (EndOnDrop::start(fetch), permit)
+                }
+            };
+            *running.0.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
             // A failure shows when the blob is read by itself.
             if let Ok(bytes) = store.get_range(&path, range).await {
                 // Set once, here.

@@ -157,8 +157,10 @@ impl Repository {
             None => Crypto::unencrypted(repository),
             Some(keyring) => Crypto::encrypted(repository, keyring),
         };
+        let mut slot_fact = None;
         if let Some(keyring) = &keyring {
             let slot = make_slot(repository, keyring, &options.credentials, options.costs, &options.label, now)?;
+            slot_fact = Some(join_slot_fact(&slot.path, &slot.bytes));
             store.put(&slot.path, slot.bytes.into()).await?;
         }
         let object = encode_config(&crypto, &config)?.into();
@@ -175,6 +177,9 @@ impl Repository {
             cache::remember(root, store.identity(), repository);
         }
         let cache = Cache::open(cache, repository);
+        if let Some(fact) = slot_fact {
+            cache.put_fact(SLOT_FACT, &fact);
+        }
         Ok(Self { shared: Arc::new(Shared::new(store.clone(), crypto, config, cache)), keyring })
     }
 
@@ -449,7 +454,7 @@ async fn unlock(
         }
         match try_slot(path.clone(), bytes.clone()).await {
             Ok(Some(keyring)) => {
-                cache.put_fact(SLOT_FACT, &[path.as_bytes(), b"\n", &bytes].concat());
+                cache.put_fact(SLOT_FACT, &join_slot_fact(&path, &bytes));
                 return Ok(keyring);
             }
             Ok(None) => {}
@@ -458,6 +463,10 @@ async fn unlock(
         }
     }
     Err(first_error.unwrap_or_else(|| RepositoryError::WrongPassword { store: store.name().to_owned() }))
+}
+
+fn join_slot_fact(path: &str, slot: &[u8]) -> Vec<u8> {
+    [path.as_bytes(), b"\n", slot].concat()
 }
 
 fn split_slot_fact(fact: &[u8]) -> Option<(&str, &[u8])> {

@@ -165,7 +165,7 @@ fn classify_cause(error: &(dyn StdError + 'static)) -> StoreErrorKind {
         Some(501) => StoreErrorKind::Unsupported,
         Some(400) if text.contains("Token") || text.contains("AccessKey") => StoreErrorKind::Auth,
         _ if text.contains("InternalError") || text.contains("SlowDown") => StoreErrorKind::Throttled,
-        _ if text.contains("equested range") || text.contains("InvalidRange") => StoreErrorKind::TooShort,
+        _ if text.contains("anted range") || text.contains("InvalidRange") => StoreErrorKind::TooShort,
         _ => StoreErrorKind::Other,
     }
 }
