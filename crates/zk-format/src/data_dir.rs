@@ -241,3 +241,6 @@ fn number_file(path: &Path) -> Result<Option<u32>, DataDirError> {
     }
     text.trim().parse().map(Some).map_err(|_| DataDirError::NotANumber { path: path.to_owned() })
 }
+
+#[cfg(test)]
+mod tests;

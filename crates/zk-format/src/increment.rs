@@ -109,7 +109,7 @@ fn attempt<B: BaseStore + ?Sized>(
     }
     let limit = [options.to_zxid, server].into_iter().flatten().min();
     let hint = state.place.map(|place| (place, state.anchor));
-    let range = Range { after: from, whole_after: from, limit, hint };
+    let range = Range { after: from, whole_after: from, limit, anchored: true, hint };
     let mut replay = Replay::new(base, from, state.digest.unwrap_or(0));
     let mut last_change = None;
     let mut digests = false;
@@ -123,10 +123,13 @@ fn attempt<B: BaseStore + ?Sized>(
         digests |= txn.digest.is_some_and(|stated| stated.version == txn::DIGEST_VERSION)
             && !matches!(txn.body, Body::Error { .. });
         replay.apply(&txn, Mode::Strict).map_err(replay_error)?;
-        match replay.first_miss() {
-            None => Ok(()),
-            Some(miss) => Err(IncrementError::NeedFull(Doubt::Miss(miss.clone()))),
+        if let Some(miss) = replay.first_miss() {
+            return Err(IncrementError::NeedFull(Doubt::Miss(miss.clone())));
         }
+        if let (Some(zxid), Some(_)) = (replay.verdict().last_mismatch, state.digest) {
+            return Err(IncrementError::NeedFull(Doubt::DigestMismatch { zxid }));
+        }
+        Ok(())
     })?;
     check_anchor(&chain, state.anchor)?;
     match chain.look_again() {
@@ -190,9 +193,6 @@ fn prove(
     if digests && state.digest.is_none() {
         return Err(Doubt::NoBaseDigest);
     }
-    if let Some(zxid) = replayed.verdict.last_mismatch {
-        return Err(Doubt::DigestMismatch { zxid });
-    }
     let proven = replayed.verdict.last_match;
     if let Some(&(before, first)) = chain.boundaries.iter().rev().find(|(_, first)| Some(*first) > proven)
         && last_change.is_none_or(|change| change < first)
@@ -220,3 +220,6 @@ impl<E> From<ChainError> for IncrementError<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -85,6 +85,8 @@ pub(crate) struct Range {
     pub(crate) whole_after: Zxid,
     /// Nothing after this one.
     pub(crate) limit: Option<Zxid>,
+    /// Whether nothing is wanted without the record `after` itself.
+    pub(crate) anchored: bool,
     /// Where the record `after` was last seen.
     pub(crate) hint: Option<(LogPlace, Anchor)>,
 }
@@ -262,6 +264,9 @@ impl Walk {
             } else {
                 Err(ChainError::TwoHistories { path: log.path.clone(), offset: record.offset, zxid })
             };
+        }
+        if self.range.anchored && self.chain.start.is_none() {
+            return Ok(Step::Stop);
         }
         let after = self.at.max(self.range.whole_after);
         let limit_reached = self.range.limit.is_some_and(|limit| zxid > limit);

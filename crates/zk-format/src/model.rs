@@ -111,7 +111,9 @@ impl Model {
     }
 
     pub(crate) fn run_all(&mut self, ops: &[Op]) {
-        ops.iter().for_each(|op| self.run(op));
+        for op in ops {
+            self.run(op);
+        }
     }
 
     pub(crate) fn create(&mut self, path: &str) {
@@ -171,15 +173,13 @@ impl Model {
                     if let Op::Create { session: owner, .. } = &mut part {
                         *owner = u8::try_from(session - 0x1000).unwrap();
                     }
-                    match self.single(&part) {
-                        Some(part) => done.push(part),
-                        None => {
-                            self.nodes = before;
-                            let parts = vec![Part { kind: -1, body: Body::Error { code: -2 } }; parts.len()];
-                            self.write(session, &Body::Multi { parts });
-                            return;
-                        }
-                    }
+                    let Some(part) = self.single(&part) else {
+                        self.nodes = before;
+                        let parts = vec![Part { kind: -1, body: Body::Error { code: -2 } }; parts.len()];
+                        self.write(session, &Body::Multi { parts });
+                        return;
+                    };
+                    done.push(part);
                 }
                 let parts = done.iter().map(|done| Part { kind: done.body().kind(), body: done.body() }).collect();
                 self.write(session, &Body::Multi { parts });

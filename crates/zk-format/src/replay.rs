@@ -230,3 +230,6 @@ impl<'b, B: BaseStore + ?Sized> Replay<'b, B> {
         list
     }
 }
+
+#[cfg(test)]
+mod tests;

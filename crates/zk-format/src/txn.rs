@@ -131,3 +131,6 @@ fn read_digest(reader: &mut Reader<'_>) -> Result<Option<TxnDigest>, JuteError> 
     reader.finish()?;
     Ok(Some(digest))
 }
+
+#[cfg(test)]
+mod tests;

@@ -179,7 +179,7 @@ impl<'a> Attempt<'a> {
         let own_digest = tree.stated_digest().filter(|_| matches).map(|stated| stated.zxid.max(tree.zxid()));
         let own_digest = own_digest.filter(within_limit);
         let whole_after = own_digest.unwrap_or(tree.zxid());
-        let range = Range { after: tree.zxid(), whole_after, limit, hint: None };
+        let range = Range { after: tree.zxid(), whole_after, limit, anchored: false, hint: None };
         let mut replay = Replay::new(tree, whole_after, tree.digest());
         let mut last_change = None;
         let mut unlisted_close = None;

@@ -1,3 +1,5 @@
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing)]
+
 use super::*;
 use crate::file_snap;
 use crate::file_txn_log::{HEADER_BYTES, LogError};

@@ -1,6 +1,7 @@
 //! The effect of each kind of transaction, as `DataTree` of 3.6 to 3.9 has it; older servers differ only where their
 //! own results were wrong.
 
+use super::overlay::Place;
 use super::{BaseStore, Miss, MissKind, Mode, Replay, ReplayError};
 use crate::key;
 use crate::path;
@@ -59,22 +60,24 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
             self.miss(zxid, path, MissKind::Exists, mode);
             return Ok(());
         };
-        let Some(found) = self.overlay.get(parent)?.map(|node| node.stat.cversion) else {
+        let parent = self.overlay.find(parent)?;
+        let Some(found) = self.overlay.node(parent).map(|node| node.stat.cversion) else {
             self.miss(zxid, path, MissKind::ParentMissing, mode);
             return Ok(());
         };
-        if self.overlay.get(path)?.is_some() {
+        let own = self.overlay.find(path)?;
+        if self.overlay.node(own).is_some() {
             self.miss(zxid, path, MissKind::Exists, mode);
             self.adopt_acl(zxid, &Body::Create(*create))?;
             if matches!(create.kind, CreateKind::Plain { .. }) {
-                self.raise_parent(parent, create.parent_cversion, zxid)?;
+                self.raise_parent(parent, create.parent_cversion, zxid);
             }
             return Ok(());
         }
         if create.parent_cversion != -1 && create.parent_cversion != found.wrapping_add(1) {
             self.miss(zxid, path, MissKind::ParentVersion { found, stated: create.parent_cversion }, mode);
         }
-        self.raise_parent(parent, create.parent_cversion, zxid)?;
+        self.raise_parent(parent, create.parent_cversion, zxid);
         let owner = match create.kind {
             CreateKind::Plain { ephemeral: true } | CreateKind::WithStat { ephemeral: true } => header.session,
             CreateKind::Plain { .. } | CreateKind::WithStat { .. } => 0,
@@ -94,19 +97,19 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
             ..Stat::default()
         };
         let acl = self.acl(create.acl);
-        self.overlay.set(path, Some(Node { data: create.data.map(Into::into), acl: Some(acl), stat }))
+        self.overlay.set(own, Some(Node { data: create.data.map(Into::into), acl: Some(acl), stat }));
+        Ok(())
     }
 
     /// The parent's cversion only ever rises, and its pzxid with it: over a fuzzy base it may be further on already.
-    fn raise_parent(&mut self, parent: &[u8], stated: i32, zxid: Zxid) -> Result<(), B::Error> {
+    fn raise_parent(&mut self, parent: Place, stated: i32, zxid: Zxid) {
         self.overlay.change(parent, |node| {
             let cversion = if stated == -1 { node.stat.cversion.wrapping_add(1) } else { stated };
             if cversion > node.stat.cversion {
                 node.stat.cversion = cversion;
                 node.stat.pzxid = zxid;
             }
-        })?;
-        Ok(())
+        });
     }
 
     fn delete(&mut self, zxid: Zxid, path: &[u8], mode: Mode) -> Result<(), B::Error> {
@@ -114,25 +117,30 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
             self.miss(zxid, path, MissKind::HasChildren, mode);
             return Ok(());
         };
-        if !self.overlay.change(parent, |node| node.stat.pzxid = node.stat.pzxid.max(zxid))? {
+        let parent = self.overlay.find(parent)?;
+        if self.overlay.node(parent).is_none() {
             self.miss(zxid, path, MissKind::ParentMissing, mode);
             return Ok(());
         }
-        if self.overlay.get(path)?.is_none() {
+        self.overlay.change(parent, |node| node.stat.pzxid = node.stat.pzxid.max(zxid));
+        let own = self.overlay.find(path)?;
+        if self.overlay.node(own).is_none() {
             self.miss(zxid, path, MissKind::Missing, mode);
             return Ok(());
         }
         // A fuzzy file can show children of a later node of the same name. A server forgets them with the node's own
         // list of children, and the log creates them again.
         let mut left: Vec<Vec<u8>> = self.overlay.base().children_of(path)?;
-        while let Some(child) = left.pop() {
-            if self.overlay.get(&child)?.is_some() {
+        while let Some(path_below) = left.pop() {
+            let child = self.overlay.find(&path_below)?;
+            if self.overlay.node(child).is_some() {
                 self.miss(zxid, path, MissKind::HasChildren, mode);
-                left.extend(self.overlay.base().children_of(&child)?);
-                self.overlay.set(&child, None)?;
+                left.extend(self.overlay.base().children_of(&path_below)?);
+                self.overlay.set(child, None);
             }
         }
-        self.overlay.set(path, None)
+        self.overlay.set(own, None);
+        Ok(())
     }
 
     fn set_data(
@@ -143,24 +151,26 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
         version: i32,
         mode: Mode,
     ) -> Result<(), B::Error> {
-        let Some(found) = self.overlay.get(path)?.map(|node| node.stat.version) else {
+        let own = self.overlay.find(path)?;
+        let Some(found) = self.overlay.node(own).map(|node| node.stat.version) else {
             self.miss(header.zxid, path, MissKind::Missing, mode);
             return Ok(());
         };
         if version != found.wrapping_add(1) {
             self.miss(header.zxid, path, MissKind::Version { found, stated: version }, mode);
         }
-        self.overlay.change(path, |node| {
+        self.overlay.change(own, |node| {
             node.data = data.map(Into::into);
             node.stat.mzxid = header.zxid;
             node.stat.mtime = header.time_ms;
             node.stat.version = version;
-        })?;
+        });
         Ok(())
     }
 
     fn set_acl(&mut self, zxid: Zxid, path: &[u8], acl: &[u8], version: i32, mode: Mode) -> Result<(), B::Error> {
-        let Some(found) = self.overlay.get(path)?.map(|node| node.stat.aversion) else {
+        let own = self.overlay.find(path)?;
+        let Some(found) = self.overlay.node(own).map(|node| node.stat.aversion) else {
             self.miss(zxid, path, MissKind::Missing, mode);
             return Ok(());
         };
@@ -168,10 +178,10 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
             self.miss(zxid, path, MissKind::AclVersion { found, stated: version }, mode);
         }
         let acl = self.acl(acl);
-        self.overlay.change(path, |node| {
+        self.overlay.change(own, |node| {
             node.acl = Some(acl);
             node.stat.aversion = version;
-        })?;
+        });
         Ok(())
     }
 
@@ -183,7 +193,8 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
             Body::SetAcl { path, acl, .. } => (*path, *acl),
             _ => return Ok(()),
         };
-        let fits = self.overlay.get(path)?.is_some_and(|node| {
+        let own = self.overlay.find(path)?;
+        let fits = self.overlay.node(own).is_some_and(|node| {
             node.acl.is_none()
                 && match body {
                     Body::SetAcl { version, .. } => node.stat.aversion == *version && node.stat.czxid < zxid,
@@ -192,7 +203,7 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
         });
         if fits {
             let acl = self.acl(acl);
-            self.overlay.change(path, |node| node.acl = Some(acl))?;
+            self.overlay.change(own, |node| node.acl = Some(acl));
         }
         Ok(())
     }
@@ -205,7 +216,8 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
     ) -> Result<(), ReplayError<B::Error>> {
         let (session, zxid) = (header.session, header.zxid);
         for path in listed.unwrap_or_default() {
-            let owner = self.overlay.get(path).map_err(ReplayError::Base)?.map(|node| node.stat.ephemeral_owner);
+            let own = self.overlay.find(path).map_err(ReplayError::Base)?;
+            let owner = self.overlay.node(own).map(|node| node.stat.ephemeral_owner);
             if let Some(found) = owner
                 && found != session
             {
@@ -224,8 +236,8 @@ impl<B: BaseStore + ?Sized> Replay<'_, B> {
         }
         rest.sort_unstable();
         for path in rest {
-            let node = self.overlay.get(&path).map_err(ReplayError::Base)?;
-            if node.is_some_and(|node| node.stat.ephemeral_owner == session) {
+            let own = self.overlay.find(&path).map_err(ReplayError::Base)?;
+            if self.overlay.node(own).is_some_and(|node| node.stat.ephemeral_owner == session) {
                 self.delete(zxid, &path, mode).map_err(ReplayError::Base)?;
             }
         }

@@ -5,17 +5,24 @@ use crate::digest::{node_hash, node_hash_ascii};
 use crate::key;
 use crate::types::Node;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// See the module's head.
 #[derive(Debug)]
 pub(super) struct Overlay<'b, B: BaseStore + ?Sized> {
     base: &'b B,
-    nodes: HashMap<Box<[u8]>, Slot>,
+    places: HashMap<Arc<[u8]>, usize>,
+    slots: Vec<Slot>,
     digest: TreeDigest,
 }
 
+/// A path that was asked for, by its place: found once, then used without hashing the path again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place(usize);
+
 #[derive(Debug)]
 struct Slot {
+    path: Arc<[u8]>,
     old: Option<Node>,
     new: Option<Node>,
     /// The part of the digest that `new` has.
@@ -34,7 +41,7 @@ pub(super) struct Finished {
 
 impl<'b, B: BaseStore + ?Sized> Overlay<'b, B> {
     pub(super) fn new(base: &'b B, digest: TreeDigest) -> Self {
-        Self { base, nodes: HashMap::new(), digest }
+        Self { base, places: HashMap::new(), slots: Vec::new(), digest }
     }
 
     pub(super) fn base(&self) -> &'b B {
@@ -45,70 +52,78 @@ impl<'b, B: BaseStore + ?Sized> Overlay<'b, B> {
         self.digest
     }
 
-    /// The node as it is now.
-    pub(super) fn get(&mut self, path: &[u8]) -> Result<Option<&Node>, B::Error> {
-        self.load(path)?;
-        Ok(self.nodes.get(path).and_then(|slot| slot.new.as_ref()))
+    /// Has the node at hand, from the base if nothing touched it yet.
+    pub(super) fn find(&mut self, path: &[u8]) -> Result<Place, B::Error> {
+        if let Some(&place) = self.places.get(path) {
+            return Ok(Place(place));
+        }
+        let old = self.base.lookup(path)?;
+        let hash = old.as_ref().map_or_else(TreeDigest::default, |node| hash(path, node));
+        let path: Arc<[u8]> = path.into();
+        let place = self.slots.len();
+        self.slots.push(Slot { path: Arc::clone(&path), new: old.clone(), old, hash });
+        self.places.insert(path, place);
+        Ok(Place(place))
     }
 
-    /// Changes a node that is there; says whether it is.
-    pub(super) fn change(&mut self, path: &[u8], change: impl FnOnce(&mut Node)) -> Result<bool, B::Error> {
-        self.load(path)?;
-        let Some(slot) = self.nodes.get_mut(path) else { return Ok(false) };
-        let Some(node) = slot.new.as_mut() else { return Ok(false) };
+    /// The node as it is now.
+    pub(super) fn node(&self, place: Place) -> Option<&Node> {
+        self.slots.get(place.0).and_then(|slot| slot.new.as_ref())
+    }
+
+    /// Changes a node that is there; nothing where it is not.
+    pub(super) fn change(&mut self, place: Place, change: impl FnOnce(&mut Node)) {
+        let Some(slot) = self.slots.get_mut(place.0) else { return };
+        let Some(node) = slot.new.as_mut() else { return };
         change(node);
-        let hash = hash(path, node);
+        let hash = hash(&slot.path, node);
         self.digest = add(sub(self.digest, slot.hash), hash);
         slot.hash = hash;
-        Ok(true)
     }
 
     /// Puts or removes a node.
-    pub(super) fn set(&mut self, path: &[u8], node: Option<Node>) -> Result<(), B::Error> {
-        self.load(path)?;
-        if let Some(slot) = self.nodes.get_mut(path) {
-            let hash = node.as_ref().map_or_else(TreeDigest::default, |node| hash(path, node));
-            self.digest = add(sub(self.digest, slot.hash), hash);
-            slot.new = node;
-            slot.hash = hash;
-        }
-        Ok(())
-    }
-
-    fn load(&mut self, path: &[u8]) -> Result<(), B::Error> {
-        if !self.nodes.contains_key(path) {
-            let old = self.base.lookup(path)?;
-            let hash = old.as_ref().map_or_else(TreeDigest::default, |node| hash(path, node));
-            self.nodes.insert(path.into(), Slot { new: old.clone(), old, hash });
-        }
-        Ok(())
+    pub(super) fn set(&mut self, place: Place, node: Option<Node>) {
+        let Some(slot) = self.slots.get_mut(place.0) else { return };
+        let hash = node.as_ref().map_or_else(TreeDigest::default, |node| hash(&slot.path, node));
+        self.digest = add(sub(self.digest, slot.hash), hash);
+        slot.new = node;
+        slot.hash = hash;
     }
 
     /// Sorts what was touched. Nodes without a parent are dropped, so that the result is a tree in any case.
     pub(super) fn finish(mut self) -> Result<Finished, B::Error> {
-        let mut paths: Vec<Box<[u8]>> = self.nodes.keys().cloned().collect();
-        paths.sort_unstable_by(|a, b| key::compare(a, b));
-        let mut orphan = None;
-        for path in &paths {
-            let created = self.nodes.get(path).is_some_and(|slot| slot.new.is_some() && slot.old.is_none());
-            if !created {
-                continue;
+        let orphan = self.drop_orphans()?;
+        let Self { places, mut slots, digest, .. } = self;
+        drop(places);
+        slots.retain(|slot| slot.old != slot.new);
+        slots.sort_by_cached_key(|slot| key::encode(&slot.path));
+        let touched = slots.into_iter().map(|Slot { path, old, new, .. }| Touched { path: (*path).into(), old, new });
+        Ok(Finished { touched: touched.collect(), digest, orphan })
+    }
+
+    fn drop_orphans(&mut self) -> Result<Option<Vec<u8>>, B::Error> {
+        let mut first = None;
+        loop {
+            let mut dropped = false;
+            // Looking parents up adds places behind these; what the base has is whole.
+            for place in 0..self.slots.len() {
+                let Some(slot) = self.slots.get(place) else { continue };
+                if slot.new.is_none() || slot.old.is_some() {
+                    continue;
+                }
+                let path = Arc::clone(&slot.path);
+                let Some(parent) = key::parent(&path) else { continue };
+                let parent = self.find(parent)?;
+                if self.node(parent).is_none() {
+                    self.set(Place(place), None);
+                    first.get_or_insert_with(|| path.to_vec());
+                    dropped = true;
+                }
             }
-            let parent_there = match key::parent(path) {
-                Some(parent) => self.get(parent)?.is_some(),
-                None => true,
-            };
-            if !parent_there {
-                self.set(path, None)?;
-                orphan.get_or_insert_with(|| path.to_vec());
+            if !dropped {
+                return Ok(first);
             }
         }
-        let digest = self.digest;
-        let touched = paths.into_iter().filter_map(|path| {
-            let Slot { old, new, .. } = self.nodes.remove(&path)?;
-            (old != new).then_some(Touched { path, old, new })
-        });
-        Ok(Finished { touched: touched.collect(), digest, orphan })
     }
 }
 
