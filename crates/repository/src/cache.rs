@@ -1,4 +1,4 @@
-//! The local cache: sealed blobs, pack indexes and manifests in RocksDB, and which repository lives where.
+//! The local cache: sealed blobs, pack indexes and manifests in `RocksDB`, and which repository lives where.
 //!
 //! It is only ever a cache. Deleting it costs time and nothing else; every failure inside it turns into "not cached";
 //! blobs stay sealed, so it is as unreadable as the store. Contents are named by what they are and cannot be wrong,
@@ -287,9 +287,12 @@ fn touch_key(id: &BlobId) -> [u8; 33] {
 }
 
 fn touch_row(day: u32, size: usize) -> [u8; 8] {
-    let [a, b, c, d] = day.to_le_bytes();
-    let [e, f, g, h] = u32::try_from(size).unwrap_or(u32::MAX).to_le_bytes();
-    [a, b, c, d, e, f, g, h]
+    let size = u32::try_from(size).unwrap_or(u32::MAX);
+    let mut row = [0; 8];
+    let (first, last) = row.split_at_mut(4);
+    first.copy_from_slice(&day.to_le_bytes());
+    last.copy_from_slice(&size.to_le_bytes());
+    row
 }
 
 /// A cache that cannot be written is slower, not wrong.

@@ -387,6 +387,6 @@ mod tests {
         let expected = [b"ZooArk object" as &[u8], &[7; 16], &[4], &[3, 0, 0, 0, 0, 0, 0, 0], b"a/bcc"].concat();
         assert_eq!(object, expected);
         let tag = plain_tag(b"aad", &[1; NONCE_LEN], b"body");
-        assert_eq!(tag.iter().map(|b| format!("{b:02x}")).collect::<String>(), "9d8f650d16ceedb2d1caab3009cda75f");
+        assert_eq!(u128::from_be_bytes(tag), 0x9d8f_650d_16ce_edb2_d1ca_ab30_09cd_a75f);
     }
 }

@@ -92,6 +92,12 @@ pub enum RepositoryError {
     /// A blob could not be read or written.
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// A table of a snapshot could not be read.
+    #[error("a table of the snapshot could not be read")]
+    Table {
+        /// Why.
+        source: Box<crate::table::TableError>,
+    },
     /// Encoding failed, or the system gave no randomness.
     #[error("cannot write {object}")]
     Encode {
@@ -185,8 +191,9 @@ impl RepositoryError {
     /// Whether stored data are damaged or missing, as opposed to out of reach.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged { .. } | Self::Inconsistent { .. } => true,
-            Self::Blob(BlobError::Missing { .. } | BlobError::Damaged { .. }) => true,
+            Self::Damaged { .. }
+            | Self::Inconsistent { .. }
+            | Self::Blob(BlobError::Missing { .. } | BlobError::Damaged { .. }) => true,
             Self::Store(e) => {
                 matches!(
                     e.kind,

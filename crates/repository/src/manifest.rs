@@ -39,7 +39,7 @@ pub enum Proof {
     None,
     /// Strict replay of every transaction.
     Replay,
-    /// ZooKeeper's own digest of the whole tree.
+    /// `ZooKeeper`'s own digest of the whole tree.
     Digest,
 }
 
@@ -76,7 +76,7 @@ pub struct SourceInfo {
 /// What the snapshot does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// The path, as ZooKeeper's bytes.
+    /// The path, as `ZooKeeper`'s bytes.
     pub path: Vec<u8>,
     /// Why.
     pub reason: String,
@@ -136,13 +136,13 @@ pub struct SnapshotFields {
     pub incomplete: Vec<Gap>,
     /// Sum over all records: see `state_digest`.
     pub state_digest: [u8; 32],
-    /// ZooKeeper's own digest and its version, where the state is exact and has one.
+    /// `ZooKeeper`'s own digest and its version, where the state is exact and has one.
     pub tree_digest: Option<(i64, i32)>,
     /// Nodes.
     pub nodes: u64,
     /// Sessions.
     pub sessions: u64,
-    /// Bytes of paths, values, stats and ACLs as ZooKeeper stores them.
+    /// Bytes of paths, values, stats and ACLs as `ZooKeeper` stores them.
     pub raw_bytes: u64,
     /// Counts of this backup.
     pub counters: BackupCounters,

@@ -198,7 +198,7 @@ impl BlobSource for BlobReader {
     }
 
     fn prefetch(&self, ids: &[(BlobId, BlobKind)]) {
-        let mut wanted: Vec<(BlobId, Location, WrappedKey)> = Vec::new();
+        let mut wanted = Vec::new();
         {
             let running = self.ahead.ranges.lock().unwrap_or_else(PoisonError::into_inner);
             let at_hand = self.shared.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
@@ -212,36 +212,49 @@ impl BlobSource for BlobReader {
                     continue;
                 }
                 if let Some((at, wrapped)) = self.located(id, *kind) {
-                    wanted.push((*id, at, wrapped));
+                    wanted.push(Wanted { id: *id, at, wrapped });
                 }
             }
         }
         for group in group(wanted) {
-            self.fetch(group);
+            self.fetch(&group);
         }
     }
 }
 
+/// A blob to fetch ahead.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    id: BlobId,
+    at: Location,
+    wrapped: WrappedKey,
+}
+
+impl Wanted {
+    fn end(&self) -> u64 {
+        self.at.offset.saturating_add(u64::from(self.at.len))
+    }
+}
+
 /// Neighbours in one pack, close together, in the order of their first blob's place in the request.
-fn group(wanted: Vec<(BlobId, Location, WrappedKey)>) -> Vec<Vec<(BlobId, Location, WrappedKey)>> {
-    let mut numbered: Vec<(usize, (BlobId, Location, WrappedKey))> = wanted.into_iter().enumerate().collect();
-    numbered.sort_by_key(|(_, (_, at, _))| (at.pack, at.offset));
-    let mut groups: Vec<(usize, Vec<(BlobId, Location, WrappedKey)>)> = Vec::new();
-    for (number, item) in numbered {
-        let end = item.1.offset.saturating_add(u64::from(item.1.len));
+fn group(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
+    let mut numbered: Vec<(usize, Wanted)> = wanted.into_iter().enumerate().collect();
+    numbered.sort_by_key(|(_, blob)| (blob.at.pack, blob.at.offset));
+    let mut groups: Vec<(usize, Vec<Wanted>)> = Vec::new();
+    for (number, blob) in numbered {
+        let joins = |group: &[Wanted]| {
+            group.first().zip(group.last()).is_some_and(|(first, last)| {
+                last.at.pack == blob.at.pack
+                    && blob.at.offset.saturating_sub(last.end()) <= GAP
+                    && blob.end().saturating_sub(first.at.offset) <= LONGEST
+            })
+        };
         match groups.last_mut() {
-            Some((first, group))
-                if group.first().zip(group.last()).is_some_and(|((_, start, _), (_, last, _))| {
-                    let last_end = last.offset.saturating_add(u64::from(last.len));
-                    last.pack == item.1.pack
-                        && item.1.offset.saturating_sub(last_end) <= GAP
-                        && end.saturating_sub(start.offset) <= LONGEST
-                }) =>
-            {
+            Some((first, group)) if joins(group) => {
                 *first = (*first).min(number);
-                group.push(item);
+                group.push(blob);
             }
-            _ => groups.push((number, vec![item])),
+            _ => groups.push((number, vec![blob])),
         }
     }
     groups.sort_by_key(|(first, _)| *first);
@@ -249,9 +262,9 @@ fn group(wanted: Vec<(BlobId, Location, WrappedKey)>) -> Vec<Vec<(BlobId, Locati
 }
 
 impl BlobReader {
-    fn fetch(&self, group: Vec<(BlobId, Location, WrappedKey)>) {
-        let Some(((_, first, wrapped), (_, last, _))) = group.first().zip(group.last()) else { return };
-        let range = first.offset..last.offset.saturating_add(u64::from(last.len));
+    fn fetch(&self, group: &[Wanted]) {
+        let Some((Wanted { at: first, wrapped, .. }, last)) = group.first().zip(group.last()) else { return };
+        let range = first.offset..last.end();
         let path = pack_path(first.pack);
         let fetch = Arc::new(Fetch {
             start: range.start,
@@ -263,7 +276,7 @@ impl BlobReader {
         });
         {
             let mut running = self.ahead.ranges.lock().unwrap_or_else(PoisonError::into_inner);
-            running.extend(group.iter().map(|(id, at, _)| (*id, (Arc::clone(&fetch), *at))));
+            running.extend(group.iter().map(|blob| (blob.id, (Arc::clone(&fetch), blob.at))));
         }
         let (store, room) = (self.shared.store.clone(), Arc::clone(&self.ahead.room));
         let weight = u32::try_from(range.end.saturating_sub(range.start)).unwrap_or(u32::MAX).min(AHEAD);

@@ -326,15 +326,14 @@ impl Repository {
     }
 
     async fn read_note(&self, path: &str) -> Result<Note, RepositoryError> {
-        let object = match self.shared.cache.manifest(path) {
-            Some(object) => object,
-            None => {
-                let object = self.shared.store.get(path, MAX_NOTE).await?;
-                self.shared.cache.put_manifest(path, &object);
-                object
-            }
-        };
-        decode_note(&self.shared.crypto, path, &object)
+        let cached = self.shared.cache.manifest(path);
+        if let Some(note) = cached.and_then(|object| decode_note(&self.shared.crypto, path, &object).ok()) {
+            return Ok(note);
+        }
+        let object = self.shared.store.get(path, MAX_NOTE).await?;
+        let note = decode_note(&self.shared.crypto, path, &object)?;
+        self.shared.cache.put_manifest(path, &object);
+        Ok(note)
     }
 
     /// Changes what is noted about a snapshot.
@@ -436,12 +435,11 @@ async fn unlock(
         }
         tried = Some(bytes);
     }
-    let paths = match credentials {
-        Credentials::KeyFile(file) => vec![file.slot_path()],
-        _ => {
-            let listed = store.list_sorted("keys/").await?;
-            listed.into_iter().take(MAX_SLOTS).map(|o| o.path).collect()
-        }
+    let paths = if let Credentials::KeyFile(file) = credentials {
+        vec![file.slot_path()]
+    } else {
+        let listed = store.list_sorted("keys/").await?;
+        listed.into_iter().take(MAX_SLOTS).map(|o| o.path).collect()
     };
     let mut first_error = None;
     for path in paths {

@@ -196,6 +196,7 @@ pub fn seal_object(
 }
 
 /// Opens an object that [`seal_object`] made; `clear_len` bytes after the header are in clear.
+#[allow(clippy::too_many_arguments, reason = "each is a different fact of the one object")]
 pub fn open_object(
     crypto: &Crypto,
     what: &'static str,
@@ -245,7 +246,7 @@ mod tests {
         let key = crypto.new_object_key().unwrap();
         let mut noise = vec![0; 70_000];
         crate::crypto::fill_random(&mut noise).unwrap();
-        for bytes in [&b""[..], b"x", &[b'z'; 100_000], &noise] {
+        for bytes in [&b""[..], b"x", &vec![b'z'; 100_000], &noise] {
             let id = crypto.identity().blob_id(BlobKind::Leaf, bytes);
             let framed = frame_blob(PlainBlob { id, kind: BlobKind::Leaf, bytes }, 3).unwrap();
             let sealed = seal_blob(&crypto, &key, &framed).unwrap();

@@ -34,12 +34,13 @@ use crate::pack::{FinishedPack, PackBuilder, PackIndex, TARGET_PACK, pack_path};
 use crate::reader::BlobReader;
 use crate::seal::{DEFAULT_LEVEL, frame_blob, seal_blob};
 use crate::shared::Shared;
+use crate::stack::Stack;
 use crate::table::TableRoot;
 
 /// Packs in flight at once; whoever fills the next one waits.
 const UPLOADS: usize = 4;
 /// Longest a manifest's PUT may take.
-const MANIFEST_PUT: Duration = Duration::from_secs(300);
+const MANIFEST_PUT: Duration = Duration::from_mins(5);
 const AVOID_FACT: &str = "condemned";
 const MAX_FACT: usize = 64 << 20;
 
@@ -101,7 +102,6 @@ struct Packs {
     placed: HashMap<BlobId, Option<PackId>>,
     /// Nodes and lists, which are read back while the snapshot is put together.
     plain: HashMap<BlobId, (BlobKind, Bytes)>,
-    reused: BTreeSet<PackId>,
     finished: Vec<(PackIndex, (u64, u32))>,
     uploads: Vec<JoinHandle<Result<(), StoreError>>>,
     uploaded_bytes: u64,
@@ -154,7 +154,9 @@ impl BackupSession {
             let (found, limit) = (tables.len() as u64, MAX_TABLES as u64);
             return Err(RepositoryError::Limit { what: "tables of a snapshot", found, limit });
         }
-        let stack = self.stack(tables).await?;
+        // Reading what the cache lacks waits for this runtime, so it happens on a thread of its own.
+        let stack = std::thread::scope(|scope| scope.spawn(|| self.stack(tables)).join());
+        let stack = stack.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         self.upload_all().await?;
         let named: HashSet<PackId> = stack.iter().flat_map(|t| t.packs.iter().copied()).collect();
         let (new_packs, pack_times) = {
@@ -179,7 +181,8 @@ impl BackupSession {
         let object: Bytes =
             encode_manifest(&self.shared.crypto, &path, &ManifestBody::Snapshot(Box::new(body)))?.into();
         let put = self.shared.store.put_if_absent(&path, object.clone());
-        match tokio::time::timeout(MANIFEST_PUT, put).await {
+        let answer = tokio::time::timeout(MANIFEST_PUT, put).await;
+        match answer {
             Ok(Ok(())) => {}
             Ok(Err(e)) if e.is_already_exists() => {
                 self.base = Base::find(&self.shared, self.lineage).await?;
@@ -212,8 +215,9 @@ impl BackupSession {
         Duration::from_secs(self.shared.config.writers_grace_s() / 2)
     }
 
-    /// The packs of each table. A table taken over from the parent keeps its packs; a new one needs those of its blobs.
-    async fn stack(&self, tables: Vec<TableRoot>) -> Result<Vec<StackTable>, RepositoryError> {
+    /// The packs of each table. A table taken over from the parent keeps its packs; a new one needs those of its blobs,
+    /// and so does one with a pack that prune has condemned: its blobs there are uploaded again.
+    fn stack(&self, tables: Vec<TableRoot>) -> Result<Vec<StackTable>, RepositoryError> {
         let inherited: HashMap<Option<BlobId>, &StackTable> = match &self.base.parent {
             Some(parent) => parent.body.stack.iter().map(|t| (t.root.root, t)).collect(),
             None => HashMap::new(),
@@ -221,24 +225,36 @@ impl BackupSession {
         let mut stack = Vec::with_capacity(tables.len());
         for root in tables {
             let kept = inherited.get(&root.root).filter(|t| t.root == root);
-            match kept.filter(|t| t.packs.iter().all(|p| !self.base.avoid.packs.contains(p))) {
-                Some(table) => stack.push((*table).clone()),
-                None => {
-                    let packs = self.packs_of(&root)?;
-                    stack.push(StackTable { root, packs });
-                }
+            if let Some(table) = kept.filter(|t| t.packs.iter().all(|p| !self.base.avoid.packs.contains(p))) {
+                stack.push((*table).clone());
+            } else {
+                let packs = self.packs_of(&root)?;
+                stack.push(StackTable { root, packs });
             }
         }
         Ok(stack)
     }
 
-    /// Every pack that may hold a blob of a new table: those that this backup wrote or took blobs from and, as a table
-    /// can refer to values that were not put again, the parent's.
-    fn packs_of(&self, _root: &TableRoot) -> Result<Vec<PackId>, RepositoryError> {
-        let packs = self.packs();
-        let mut all: BTreeSet<PackId> = packs.placed.values().flatten().copied().collect();
-        all.extend(self.base.reachable.values().copied());
-        Ok(all.into_iter().collect())
+    /// The packs that hold a table's blobs.
+    fn packs_of(&self, root: &TableRoot) -> Result<Vec<PackId>, RepositoryError> {
+        let reader = self.reader();
+        let table = Stack::new(vec![root.clone()], reader, self.shared.crypto.identity());
+        let blobs = table.blobs().map_err(|e| RepositoryError::Table { source: Box::new(e) })?;
+        let mut packs = BTreeSet::new();
+        for (id, kind) in blobs {
+            if self.place(&id).is_none() {
+                let bytes = reader.get(&id, kind)?;
+                self.put(PlainBlob { id, kind, bytes: &bytes })?;
+            }
+            packs.insert(self.place(&id).ok_or(BlobError::Missing { id, kind })?);
+        }
+        Ok(packs.into_iter().collect())
+    }
+
+    /// The pack that a blob of the new snapshot is in, if it can be referred to there.
+    fn place(&self, id: &BlobId) -> Option<PackId> {
+        let placed = self.packs().placed.get(id).copied().flatten();
+        placed.or_else(|| self.base.reachable.get(id).copied())
     }
 
     /// Uploads what is left and waits for everything under way.
@@ -426,14 +442,13 @@ impl BlobSink for BackupSession {
             if packs.placed.contains_key(&blob.id) {
                 return Ok(());
             }
-            if let Some(pack) = self.base.reachable.get(&blob.id) {
-                packs.reused.insert(*pack);
+            if matches!(blob.kind, BlobKind::Node | BlobKind::Refs) && !packs.plain.contains_key(&blob.id) {
+                packs.plain.insert(blob.id, (blob.kind, Bytes::copy_from_slice(blob.bytes)));
+            }
+            if self.base.reachable.contains_key(&blob.id) {
                 return Ok(());
             }
             packs.placed.insert(blob.id, None);
-            if matches!(blob.kind, BlobKind::Node | BlobKind::Refs) {
-                packs.plain.insert(blob.id, (blob.kind, Bytes::copy_from_slice(blob.bytes)));
-            }
         }
         let framed = frame_blob(blob, self.level).map_err(|e| failed(Box::new(e)))?;
         loop {

@@ -12,9 +12,17 @@ use super::{Store, StoreErrorKind};
 /// # Panics
 /// When the store does not behave as the repository needs.
 pub async fn run(store: &Store) {
+    run_without_exclusive_creates(store).await;
+    creating(store).await;
+}
+
+/// Runs every check but that of exclusive creation, for stores known to lack it: repositories work around that.
+///
+/// # Panics
+/// When the store does not behave as the repository needs.
+pub async fn run_without_exclusive_creates(store: &Store) {
     absence(store).await;
     reading(store).await;
-    creating(store).await;
     listing(store).await;
     deleting(store).await;
 }
@@ -35,19 +43,18 @@ async fn reading(store: &Store) {
     assert_eq!(store.get("packs/202611/body", 200_000).await.expect("get"), body);
     let refused = store.get("packs/202611/body", 199_999).await.expect_err("the limit holds").kind;
     assert_eq!(refused, StoreErrorKind::TooLarge { size: 200_000, limit: 199_999 });
-    for range in [0..1, 0..200_000, 199_999..200_000, 70_000..150_001] {
-        let (start, end) = (range.start as usize, range.end as usize);
-        let bytes = store.get_range("packs/202611/body", range).await.expect("range");
+    for (start, end) in [(0, 1), (0, 200_000), (199_999, 200_000), (70_000, 150_001)] {
+        let bytes = store.get_range("packs/202611/body", start as u64..end as u64).await.expect("range");
         assert_eq!(bytes, body[start..end], "bytes {start}..{end}");
     }
     for range in [199_990..200_001, 300_000..300_010] {
         let past = store.get_range("packs/202611/body", range.clone()).await;
         assert_eq!(past.expect_err("a range past the end").kind, StoreErrorKind::TooShort, "{range:?}");
     }
-    for length in [1_u64, 100, 200_000, 300_000] {
-        let piece = store.get_tail("packs/202611/body", length).await.expect("tail");
+    for length in [1_usize, 100, 200_000, 300_000] {
+        let piece = store.get_tail("packs/202611/body", length as u64).await.expect("tail");
         assert_eq!(piece.object_size, 200_000, "tail of {length}");
-        assert_eq!(piece.bytes, body[200_000 - (length as usize).min(200_000)..], "tail of {length}");
+        assert_eq!(piece.bytes, body[200_000 - length.min(200_000)..], "tail of {length}");
     }
     store.put("packs/202611/body", Bytes::from_static(b"other")).await.expect("put replaces");
     assert_eq!(store.get("packs/202611/body", 100).await.expect("get"), "other");

@@ -25,7 +25,7 @@ use super::error::{Operation, StoreError, StoreErrorKind};
 const TEMPORARY: &str = ".tmp-";
 const CLAIM: &str = ".claim-";
 /// A claim is held for one rename; one this old belongs to a writer that died.
-const CLAIM_AGE: Duration = Duration::from_secs(600);
+const CLAIM_AGE: Duration = Duration::from_mins(10);
 
 /// A local directory.
 #[derive(Debug)]
@@ -297,9 +297,9 @@ mod tests {
 
     #[test]
     fn every_way_of_naming_refuses_a_taken_name() {
+        type Way = fn(&Path, &Path, &Path) -> io::Result<()>;
         let root = tempfile::tempdir().unwrap();
         let target = root.path().join("x");
-        type Way = fn(&Path, &Path, &Path) -> io::Result<()>;
         for way in [name_if_absent as Way, rename_under_claim as Way] {
             let _ = fs::remove_file(&target);
             let first = root.path().join(".tmp-1");

@@ -48,7 +48,7 @@ impl Default for StoreOptions {
             options: BTreeMap::new(),
             environment: BTreeMap::new(),
             connections: 16,
-            timeout: Duration::from_secs(300),
+            timeout: Duration::from_mins(5),
             connect_timeout: Duration::from_secs(10),
             retries: 5,
             limit_upload: None,

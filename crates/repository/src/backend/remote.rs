@@ -32,13 +32,18 @@ impl Bucket {
     }
 
     fn full(&self, path: &str) -> Path {
-        Path::from_iter(self.prefix.parts().chain(Path::from(path).parts()))
+        self.prefix.parts().chain(Path::from(path).parts()).collect()
     }
 
     fn info(&self, meta: &ObjectMeta) -> ObjectInfo {
         let full = meta.location.as_ref();
         let path = full.strip_prefix(self.prefix.as_ref()).unwrap_or(full).trim_start_matches('/').to_owned();
         ObjectInfo { path, size: meta.size, modified: SystemTime::from(meta.last_modified) }
+    }
+
+    async fn tail_range(&self, path: &str, length: u64) -> Result<GetRange, StoreError> {
+        let size = self.store.head(&self.full(path)).await.map_err(|e| classify(Operation::Get, path, e))?.size;
+        Ok(GetRange::Bounded(size.saturating_sub(length)..size))
     }
 
     async fn read(&self, path: &str, part: Part) -> Result<Piece, StoreError> {
@@ -48,13 +53,19 @@ impl Bucket {
             Part::Range(range) if range.is_empty() => return Ok(Piece { bytes: Bytes::new(), object_size: 0 }),
             Part::Range(range) => Some(GetRange::Bounded(range.clone())),
             Part::Tail(length) if self.tail_in_one_request => Some(GetRange::Suffix(*length)),
-            Part::Tail(length) => {
-                let size = self.store.head(&self.full(path)).await.map_err(fail)?.size;
-                Some(GetRange::Bounded(size.saturating_sub(*length)..size))
-            }
+            Part::Tail(length) => Some(self.tail_range(path, *length).await?),
         };
         let options = GetOptions { range, ..GetOptions::default() };
-        let answer = self.store.get_opts(&self.full(path), options).await.map_err(fail)?;
+        let mut answer = self.store.get_opts(&self.full(path), options).await.map_err(fail);
+        if let (Part::Tail(length), Err(e)) = (&part, &answer)
+            && self.tail_in_one_request
+            && matches!(e.kind, StoreErrorKind::Throttled | StoreErrorKind::TooShort | StoreErrorKind::Other)
+        {
+            // Some servers fail when asked for more last bytes than there are.
+            let options = GetOptions { range: Some(self.tail_range(path, *length).await?), ..GetOptions::default() };
+            answer = self.store.get_opts(&self.full(path), options).await.map_err(fail);
+        }
+        let answer = answer?;
         let object_size = answer.meta.size;
         if let Part::Whole { limit } = part
             && object_size > limit

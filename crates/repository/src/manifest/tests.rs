@@ -123,7 +123,7 @@ fn small_indexes_go_inline_and_large_ones_by_position() {
 #[test]
 fn golden_body() {
     let bytes = encode_body("manifest", &body()).unwrap();
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+    let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     assert_eq!(
         hex,
         "000102020202020202020202020202020202020202020202020202020202020202020470726f64fbd00701fbce0701680101\

@@ -102,7 +102,7 @@ async fn commit(
     let mut tables = session.parent().map(Manifest::tables).unwrap_or_default();
     let kind = if tables.is_empty() { TableKind::Base } else { TableKind::Run { tier: 0 } };
     tables.push(table(id, kind));
-    session.commit(fields(tables.len() as i64), tables).await
+    session.commit(fields(i64::try_from(tables.len()).unwrap()), tables).await
 }
 
 async fn new_repository(store: &Store, cache: &CacheOptions) -> Repository {
@@ -393,7 +393,7 @@ async fn blobs_fetched_ahead_come_in_few_requests() {
     let before = store.counters();
     let read = tokio::task::spawn_blocking(move || {
         reader.prefetch(&ids);
-        ids.iter().enumerate().map(|(n, (id, kind))| usize::from(reader.get(id, *kind).unwrap()[0]) == n).all(|ok| ok)
+        ids.iter().enumerate().all(|(n, (id, kind))| usize::from(reader.get(id, *kind).unwrap()[0]) == n)
     });
     assert!(read.await.unwrap());
     let spent = store.counters().since(&before);
@@ -439,4 +439,57 @@ async fn a_slow_store_is_waited_for_within_its_time() {
     plan.add(Operation::Put, "packs/", Effect::Slow(Duration::from_millis(50)));
     plan.add(Operation::Create, "snapshots/", Effect::Slow(Duration::from_millis(50)));
     assert_eq!(back_up(&repository, "x").await.manifest.seq, 1);
+}
+
+/// Rule (b) of writers: what lies in a condemned pack is uploaded again rather than referred to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn blobs_of_condemned_packs_are_uploaded_again() {
+    let store = Store::memory();
+    let repository = new_repository(&store, &CacheOptions::none()).await;
+    let first = back_up(&repository, "one").await;
+    let condemned = first.manifest.packs();
+    let path = crate::condemned::condemned_path(1);
+    let list = crate::condemned::Condemned { since_ms: 1, packs: condemned.clone(), objects: vec![] };
+    let object = crate::condemned::encode_condemned(repository.crypto(), &path, &list).unwrap();
+    store.put_if_absent(&path, object.into()).await.unwrap();
+    let second = back_up(&repository, "two").await;
+    assert!(second.manifest.packs().iter().all(|p| !condemned.contains(p)), "no condemned pack is named");
+    for pack in condemned {
+        store.delete(&crate::pack::pack_path(pack)).await.unwrap();
+    }
+    let cold = reopen(&store, &CacheOptions::none()).await;
+    let reader = cold.reader(&[&second.manifest]).await.unwrap();
+    for (table, text) in second.manifest.tables().iter().zip(["one", "two"]) {
+        assert_eq!(get(&reader, table.root.unwrap()).unwrap(), text);
+    }
+}
+
+/// A snapshot must never name a blob that is nowhere.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_with_a_blob_that_was_never_put_is_refused() {
+    let store = Store::memory();
+    let repository = new_repository(&store, &CacheOptions::none()).await;
+    let mut session = repository.begin_backup(LINEAGE).await.unwrap();
+    let nowhere = table(BlobId([9; 32]), TableKind::Base);
+    let refused = session.commit(fields(1), vec![nowhere]).await.unwrap_err();
+    assert!(matches!(refused, RepositoryError::Blob(BlobError::Missing { .. })), "{refused}");
+    assert!(repository.snapshots().await.unwrap().snapshots.is_empty());
+}
+
+/// Where a store does not create exclusively, two writers of one number both stand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_exclusive_creates_both_snapshots_stand() {
+    let store = Store::memory();
+    let repository = new_repository(&store, &CacheOptions::none()).await;
+    let facts = StoreFacts { creates_exclusively: false, ..repository.config().store.clone() };
+    let config = Config { store: facts, ..repository.config().clone() };
+    store.put(CONFIG_PATH, encode_config(repository.crypto(), &config).unwrap().into()).await.unwrap();
+    let repository = reopen(&store, &CacheOptions::none()).await;
+    let mut left = repository.begin_backup(LINEAGE).await.unwrap();
+    let mut right = repository.begin_backup(LINEAGE).await.unwrap();
+    for (session, text) in [(&mut left, "left"), (&mut right, "right")] {
+        assert!(matches!(commit(session, &repository, text).await.unwrap(), CommitOutcome::Committed(_)));
+    }
+    assert_eq!(repository.snapshots().await.unwrap().snapshots.len(), 2);
+    assert_eq!(back_up(&repository, "next").await.manifest.seq, 2);
 }
