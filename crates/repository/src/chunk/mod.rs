@@ -52,7 +52,7 @@ fn stat_columns(stat: &RecordStat) -> [i64; STAT_COLUMNS] {
 #[derive(Debug, thiserror::Error)]
 pub enum ChunkError {
     /// Keys must rise.
-    #[error("records {position} and the one before it are out of key order")]
+    #[error("record {position} and the one before it are out of key order")]
     Unsorted {
         /// Position of the later record in its source or chunk.
         position: usize,
