@@ -132,3 +132,6 @@ pub fn parse_name(name: &str) -> Option<Zxid> {
 pub fn name(first: Zxid) -> String {
     format!("log.{:x}", first.0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,3 +87,6 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Consistency, Proof, Vec<Note>) 
     };
     (Consistency::Exact, proof, notes)
 }
+
+#[cfg(test)]
+mod tests;

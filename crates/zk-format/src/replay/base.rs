@@ -1,5 +1,6 @@
 //! Where replay finds the nodes that no transaction of the range has touched yet.
 
+use super::MergedTree;
 use crate::tree::FlatTree;
 use crate::types::{Node, NodeRef};
 use std::convert::Infallible;
@@ -46,6 +47,24 @@ impl BaseStore for FlatTree {
 
     fn children_of(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Infallible> {
         Ok(self.children(path).map(|index| self.path(index).to_vec()).collect())
+    }
+}
+
+/// An exact state, as a full read gave it.
+impl BaseStore for MergedTree {
+    type Error = Infallible;
+
+    fn lookup(&self, path: &[u8]) -> Result<Option<Node>, Infallible> {
+        Ok(self.find(path).map(owned))
+    }
+
+    fn ephemerals_of(&self, session: i64) -> Result<Option<Vec<Vec<u8>>>, Infallible> {
+        let made = self.touched().iter().filter(|touched| {
+            touched.new.as_ref().is_some_and(|node| node.stat.ephemeral_owner == session && session != 0)
+        });
+        let mut paths = self.base().ephemerals_of(session)?.unwrap_or_default();
+        paths.extend(made.map(|touched| touched.path.to_vec()));
+        Ok(Some(paths))
     }
 }
 
