@@ -196,12 +196,14 @@ impl Keyring {
 }
 
 /// How a repository seals: its id, identity keys, and numbered keys if it is encrypted.
+#[derive(Clone)]
 pub struct Crypto {
     repository: RepositoryId,
     identity: IdentityKeys,
     keys: Option<Numbered>,
 }
 
+#[derive(Clone)]
 struct Numbered {
     newest: u32,
     ciphers: BTreeMap<u32, Cipher>,

@@ -7,6 +7,7 @@ pub mod advance;
 pub mod backend;
 pub mod blobs;
 pub mod cache;
+pub mod check;
 pub mod chunk;
 pub mod clock;
 pub mod codec;
@@ -28,6 +29,7 @@ pub mod seal;
 pub mod session;
 pub mod stack;
 pub mod state_digest;
+pub mod stats;
 pub mod table;
 pub mod tiers;
 

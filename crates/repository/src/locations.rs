@@ -70,6 +70,13 @@ impl Locations {
         Some((*at, self.packs.get(&at.pack)?))
     }
 
+    /// The packs that hold a blob.
+    pub fn places(&self, id: &BlobId) -> Vec<PackId> {
+        let first = self.blobs.get(id).map(|at| at.pack);
+        let further = self.copies.iter().filter(|(copy, _)| copy == id).map(|(_, at)| at.pack);
+        first.into_iter().chain(further).collect()
+    }
+
     /// The blobs that lie in these packs.
     pub fn within(&self, packs: &HashSet<PackId>) -> HashMap<BlobId, PackId> {
         let inside = self.blobs.iter().filter(|(_, at)| packs.contains(&at.pack));

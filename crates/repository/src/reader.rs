@@ -285,13 +285,12 @@ impl BlobReader {
         // there is nothing left to fetch.
         let (weak, at_once) = (Arc::downgrade(&fetch), at_once.map(|permit| (EndOnDrop::start(fetch), permit)));
         self.shared.handle.spawn(async move {
-            let (running, permit) = match at_once {
-                Some(ready) => ready,
-                None => {
-                    let Ok(permit) = room.acquire_many_owned(weight).await else { return };
-                    let Some(fetch) = weak.upgrade() else { return };
-                    (EndOnDrop::start(fetch), permit)
-                }
+            let (running, permit) = if let Some(ready) = at_once {
+                ready
+            } else {
+                let Ok(permit) = room.acquire_many_owned(weight).await else { return };
+                let Some(fetch) = weak.upgrade() else { return };
+                (EndOnDrop::start(fetch), permit)
             };
             *running.0.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
             // A failure shows when the blob is read by itself.

@@ -479,4 +479,4 @@ const _: fn() = || {
 };
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

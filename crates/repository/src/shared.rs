@@ -52,6 +52,20 @@ impl Shared {
         }
     }
 
+    /// The same repository and runtime, nothing known yet and no cache.
+    pub(crate) fn without_cache(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            crypto: self.crypto.clone(),
+            config: self.config.clone(),
+            cache: Cache::off(),
+            locations: RwLock::default(),
+            at_hand: Mutex::default(),
+            handle: self.handle.clone(),
+            keys: RwLock::default(),
+        }
+    }
+
     /// Unwraps an object key, once per object.
     pub(crate) fn key(&self, wrapped: &WrappedKey) -> Result<Arc<ObjectKey>, CryptoError> {
         let known = self.keys.read().unwrap_or_else(PoisonError::into_inner).get(wrapped).cloned();
@@ -106,7 +120,7 @@ impl Shared {
 
     /// Reads a pack's footer with one request, or two if it is long.
     pub(crate) async fn load_footer(&self, pack: PackId) -> Result<(), RepositoryError> {
-        let (index, tail) = self.read_footer(pack).await?;
+        let (index, _, tail) = self.read_footer(pack).await?;
         self.cache.put_pack(&index);
         self.add_index(&index);
         let tail_at = index.size.saturating_sub(tail.len() as u64);
@@ -127,16 +141,36 @@ impl Shared {
         Ok(())
     }
 
-    async fn read_footer(&self, pack: PackId) -> Result<(PackIndex, Bytes), RepositoryError> {
+    /// The entries of packs, those that are gone meanwhile left out.
+    pub(crate) async fn indexes(&self, packs: &[PackId]) -> Result<Vec<PackIndex>, RepositoryError> {
+        let reads = stream::iter(packs.iter().copied()).map(|pack| async move {
+            if let Some(index) = self.cache.pack(pack) {
+                return Ok(Some(index));
+            }
+            match self.read_footer(pack).await {
+                Ok((index, ..)) => {
+                    self.cache.put_pack(&index);
+                    Ok(Some(index))
+                }
+                Err(RepositoryError::Store(e)) if e.is_not_found() => Ok(None),
+                Err(e) => Err(e),
+            }
+        });
+        let found: Vec<Option<PackIndex>> = reads.buffered(PARALLEL).try_collect().await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// A pack's entries, the hash of its body, and the last bytes that were read for them.
+    pub(crate) async fn read_footer(&self, pack: PackId) -> Result<(PackIndex, [u8; 32], Bytes), RepositoryError> {
         let path = pack_path(pack);
         let piece = self.store.get_tail(&path, TAIL_READ).await?;
         let more = match read_tail(&self.crypto, pack, piece.object_size, &piece.bytes)? {
-            Tail::Index(index, _) => return Ok((index, piece.bytes)),
+            Tail::Index(index, hash) => return Ok((index, hash, piece.bytes)),
             Tail::NeedsMore(length) => length,
         };
         let piece = self.store.get_tail(&path, more).await?;
         match read_tail(&self.crypto, pack, piece.object_size, &piece.bytes)? {
-            Tail::Index(index, _) => Ok((index, piece.bytes)),
+            Tail::Index(index, hash) => Ok((index, hash, piece.bytes)),
             Tail::NeedsMore(_) => {
                 Err(RepositoryError::Inconsistent { object: path, what: "it changed while it was read".to_owned() })
             }

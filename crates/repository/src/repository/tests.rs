@@ -14,17 +14,17 @@ use crate::session::{BackupSession, CommitOutcome, Committed};
 use crate::table::{TableKind, TableRoot};
 
 const QUICK: Costs = Costs { memory_kib: 64, passes: 1, lanes: 4 };
-const LINEAGE: LineageId = LineageId([0xab; 16]);
+pub(crate) const LINEAGE: LineageId = LineageId([0xab; 16]);
 
-fn options(credentials: Credentials) -> InitOptions {
+pub(crate) fn options(credentials: Credentials) -> InitOptions {
     InitOptions { costs: QUICK, ..InitOptions::new(credentials) }
 }
 
-fn password() -> Credentials {
+pub(crate) fn password() -> Credentials {
     Credentials::password("correct horse")
 }
 
-fn fields(time_ms: i64) -> SnapshotFields {
+pub(crate) fn fields(time_ms: i64) -> SnapshotFields {
     SnapshotFields {
         cluster: "c".to_owned(),
         time_ms,
@@ -105,11 +105,11 @@ async fn commit(
     session.commit(fields(i64::try_from(tables.len()).unwrap()), tables).await
 }
 
-async fn new_repository(store: &Store, cache: &CacheOptions) -> Repository {
+pub(crate) async fn new_repository(store: &Store, cache: &CacheOptions) -> Repository {
     Repository::init(store, &options(password()), cache).await.unwrap()
 }
 
-async fn reopen(store: &Store, cache: &CacheOptions) -> Repository {
+pub(crate) async fn reopen(store: &Store, cache: &CacheOptions) -> Repository {
     Repository::open(store, &password(), cache).await.unwrap()
 }
 

@@ -1,0 +1,327 @@
+//! Level 1: objects, sizes, footers, and whether every blob of every snapshot can be found.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, PoisonError};
+
+use futures::{StreamExt, stream};
+
+use super::{CheckStats, Finding, Severity, whole_text};
+use crate::backend::ObjectInfo;
+use crate::condemned::{MAX_CONDEMNED, decode_condemned, generation_of_path};
+use crate::config::CONFIG_PATH;
+use crate::error::RepositoryError;
+use crate::ids::{BlobId, BlobKind, PackId, SnapshotId};
+use crate::keys::{MAX_SLOT, slot_info};
+use crate::manifest::{Manifest, StackTable, parse_path};
+use crate::notes::{MAX_NOTE, decode_note, snapshot_of_path};
+use crate::pack::{PackIndex, pack_of_path, pack_path};
+use crate::reader::BlobReader;
+use crate::shared::Shared;
+use crate::table::{KeyRange, Leaf, TableError, read_leaves, read_refs};
+
+const PARALLEL: usize = 16;
+
+/// What level 1 learnt, for the others.
+pub(super) struct Inventory {
+    pub(super) snapshots: Vec<Manifest>,
+    /// Packs whose footer could be read, with the hash of their bodies.
+    pub(super) packs: BTreeMap<PackId, (PackIndex, [u8; 32])>,
+    /// Who needs a pack.
+    pub(super) users: HashMap<PackId, Vec<SnapshotId>>,
+    /// Where in its table a chunk belongs.
+    pub(super) leaves: HashMap<BlobId, Leaf>,
+}
+
+impl Inventory {
+    pub(super) fn users_of(&self, pack: PackId) -> Vec<SnapshotId> {
+        self.users.get(&pack).cloned().unwrap_or_default()
+    }
+}
+
+type Tell<'a> = &'a mut dyn FnMut(Finding);
+
+pub(super) fn check_objects(
+    shared: &Arc<Shared>,
+    stats: &mut CheckStats,
+    tell: Tell<'_>,
+) -> Result<Inventory, RepositoryError> {
+    let listed = shared.handle.block_on(shared.store.list_sorted(""))?;
+    stats.objects = listed.len() as u64;
+    let mut inventory =
+        Inventory { snapshots: Vec::new(), packs: BTreeMap::new(), users: HashMap::new(), leaves: HashMap::new() };
+    let mut packs: BTreeMap<PackId, u64> = BTreeMap::new();
+    let mut others = Vec::new();
+    for object in &listed {
+        match pack_of_path(&object.path) {
+            Some(pack) => {
+                packs.insert(pack, object.size);
+            }
+            None => others.push(object),
+        }
+    }
+    read_others(shared, &others, &mut inventory, tell)?;
+    stats.snapshots = inventory.snapshots.len() as u64;
+    for manifest in &inventory.snapshots {
+        for pack in manifest.packs() {
+            inventory.users.entry(pack).or_default().push(manifest.id);
+        }
+    }
+    read_footers(shared, &packs, &mut inventory, tell)?;
+    for (pack, size) in &packs {
+        stats.packs = stats.packs.saturating_add(1);
+        stats.pack_bytes = stats.pack_bytes.saturating_add(*size);
+        if !inventory.users.contains_key(pack) {
+            stats.unused_packs = stats.unused_packs.saturating_add(1);
+            stats.unused_bytes = stats.unused_bytes.saturating_add(*size);
+        }
+    }
+    missing_packs(&packs, &inventory, tell);
+    check_tables(shared, &mut inventory, tell);
+    Ok(inventory)
+}
+
+/// Reads everything but packs.
+fn read_others(
+    shared: &Shared,
+    objects: &[&ObjectInfo],
+    inventory: &mut Inventory,
+    tell: Tell<'_>,
+) -> Result<(), RepositoryError> {
+    let reads = stream::iter(objects.iter().map(|object| object.path.as_str()))
+        .map(|path| async move { (path, read_one(shared, path).await) })
+        .buffered(PARALLEL);
+    let results: Vec<_> = shared.handle.block_on(reads.collect());
+    for (path, result) in results {
+        match result {
+            Ok(Some(manifest)) => inventory.snapshots.push(manifest),
+            Ok(None) => {}
+            Err(RepositoryError::Store(e)) if e.is_not_found() => {}
+            Err(e @ RepositoryError::Store(_)) if !e.is_damage() => return Err(e),
+            Err(e) => tell(unreadable(path, &e)),
+        }
+    }
+    Ok(())
+}
+
+async fn read_one(shared: &Shared, path: &str) -> Result<Option<Manifest>, RepositoryError> {
+    let store = &shared.store;
+    if parse_path(path).is_some() {
+        let object = shared.fetch_manifest(path).await?;
+        return object.map_or(Ok(None), |object| shared.decode(path, &object));
+    }
+    if snapshot_of_path(path).is_some() {
+        decode_note(&shared.crypto, path, &store.get(path, MAX_NOTE).await?)?;
+    } else if generation_of_path(path).is_some() {
+        decode_condemned(&shared.crypto, path, &store.get(path, MAX_CONDEMNED).await?)?;
+    } else if path.starts_with("keys/") {
+        slot_info(path, &store.get(path, MAX_SLOT).await?)?;
+    } else if path != CONFIG_PATH && !["lease/", "index/", "catalog/"].iter().any(|p| path.starts_with(p)) {
+        return Err(RepositoryError::Inconsistent {
+            object: path.to_owned(),
+            what: "it is no object of a repository".to_owned(),
+        });
+    }
+    Ok(None)
+}
+
+fn unreadable(path: &str, error: &RepositoryError) -> Finding {
+    let kind = path.split('/').next().unwrap_or_default();
+    let (severity, meaning, remedy) = match kind {
+        "snapshots" => (
+            Severity::Damage,
+            "this snapshot is lost; others do not depend on it",
+            "restore the object from a copy of the store, or delete it to forget the snapshot",
+        ),
+        "notes" => (
+            Severity::Damage,
+            "tags, protection or acceptance of this snapshot are as they were before the note",
+            "set them again with `zooark tag`, `protect` or `accept`, then delete the object",
+        ),
+        "keys" => (
+            Severity::Damage,
+            "this password or key file no longer opens the repository",
+            "add it again with `zooark key add`, then remove this slot with `zooark key remove`",
+        ),
+        "condemned" => (
+            Severity::Damage,
+            "no backup can be made: a writer cannot know which packs are about to be deleted",
+            "restore the object from a copy of the store; while no prune runs it may be deleted",
+        ),
+        _ => (Severity::Notice, "it takes space and means nothing to zooark", "delete it if it is not yours"),
+    };
+    Finding {
+        severity,
+        object: path.to_owned(),
+        problem: whole_text(error),
+        meaning: meaning.to_owned(),
+        remedy: remedy.to_owned(),
+        snapshots: Vec::new(),
+    }
+}
+
+fn read_footers(
+    shared: &Shared,
+    packs: &BTreeMap<PackId, u64>,
+    inventory: &mut Inventory,
+    tell: Tell<'_>,
+) -> Result<(), RepositoryError> {
+    let reads = stream::iter(packs.keys().copied())
+        .map(|pack| async move { (pack, shared.read_footer(pack).await) })
+        .buffered(PARALLEL);
+    let results: Vec<_> = shared.handle.block_on(reads.collect());
+    for (pack, result) in results {
+        let problem = match result {
+            Ok((index, hash, _)) if packs.get(&pack) == Some(&index.size) => {
+                shared.add_index(&index);
+                inventory.packs.insert(pack, (index, hash));
+                continue;
+            }
+            Ok((index, ..)) => format!("it has {} bytes and was listed with another size", index.size),
+            Err(RepositoryError::Store(e)) if e.is_not_found() => continue,
+            Err(e @ RepositoryError::Store(_)) if !e.is_damage() => return Err(e),
+            Err(e) => whole_text(&e),
+        };
+        let snapshots = inventory.users_of(pack);
+        tell(lost_pack(pack, problem, snapshots));
+    }
+    for manifest in &inventory.snapshots {
+        for new in &manifest.body.new_packs {
+            let Some((index, _)) = inventory.packs.get(&new.pack) else { continue };
+            let differs = new.index().is_some_and(|i| i != *index) || new.size != index.size;
+            if differs {
+                tell(Finding {
+                    severity: Severity::Damage,
+                    object: manifest.path.clone(),
+                    problem: format!("its entries of pack {} are not those of the pack", new.pack),
+                    meaning: "one of the two was replaced; what the pack's own footer says can still be read"
+                        .to_owned(),
+                    remedy: "restore the pack from a copy of the store".to_owned(),
+                    snapshots: inventory.users_of(new.pack),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn lost_pack(pack: PackId, problem: String, snapshots: Vec<SnapshotId>) -> Finding {
+    let (meaning, remedy) = if snapshots.is_empty() {
+        ("no snapshot needs it", "`zooark prune` removes it")
+    } else {
+        (
+            "what lies in it cannot be read, so these snapshots cannot be restored whole",
+            "restore the object from a copy of the store; else `zooark repair snapshots` saves what is left, and a new \
+             `zooark backup --full` protects what is still there",
+        )
+    };
+    Finding {
+        severity: if snapshots.is_empty() { Severity::Notice } else { Severity::Damage },
+        object: pack_path(pack),
+        problem,
+        meaning: meaning.to_owned(),
+        remedy: remedy.to_owned(),
+        snapshots,
+    }
+}
+
+fn missing_packs(packs: &BTreeMap<PackId, u64>, inventory: &Inventory, tell: Tell<'_>) {
+    let missing: BTreeSet<PackId> = inventory.users.keys().filter(|p| !packs.contains_key(p)).copied().collect();
+    for pack in missing {
+        tell(lost_pack(pack, "it is missing".to_owned(), inventory.users_of(pack)));
+    }
+}
+
+/// Walks every table once, however many snapshots have it.
+fn check_tables(shared: &Arc<Shared>, inventory: &mut Inventory, tell: Tell<'_>) {
+    let reader = BlobReader::new(Arc::clone(shared));
+    let mut seen: HashMap<(Option<BlobId>, Vec<PackId>), Vec<SnapshotId>> = HashMap::new();
+    let mut tables: Vec<&StackTable> = Vec::new();
+    for manifest in &inventory.snapshots {
+        for table in &manifest.body.stack {
+            let users = seen.entry((table.root.root, table.packs.clone())).or_default();
+            if users.is_empty() {
+                tables.push(table);
+            }
+            users.push(manifest.id);
+        }
+    }
+    let mut leaves_found = HashMap::new();
+    for table in tables {
+        let users = seen.get(&(table.root.root, table.packs.clone())).cloned().unwrap_or_default();
+        let mut blobs: Vec<(BlobId, BlobKind)> = table.root.refs.iter().map(|id| (*id, BlobKind::Refs)).collect();
+        let walked = read_leaves(&reader, &table.root, &KeyRange::all(), &mut |id| blobs.push((id, BlobKind::Node)));
+        let listed = read_refs(&reader, &table.root);
+        let name = table.root.root.map_or_else(|| "an empty table".to_owned(), |id| format!("table {id}"));
+        match (walked, listed) {
+            (Ok(leaves), Ok(values)) => {
+                blobs.extend(leaves.iter().map(|leaf| (leaf.id, BlobKind::Leaf)));
+                blobs.extend(values.iter().map(|value| (value.id, BlobKind::Value)));
+                leaves_found.extend(leaves.into_iter().map(|leaf| (leaf.id, leaf)));
+            }
+            (Err(e), _) | (_, Err(e)) => tell(broken_table(&name, &e, &users)),
+        }
+        report_unlocated(shared, &table.packs, &name, &blobs, &users, tell);
+    }
+    inventory.leaves = leaves_found;
+}
+
+fn broken_table(name: &str, error: &TableError, users: &[SnapshotId]) -> Finding {
+    Finding {
+        severity: Severity::Damage,
+        object: name.to_owned(),
+        problem: whole_text(error),
+        meaning: "these snapshots cannot be restored whole".to_owned(),
+        remedy: "restore the pack that is named from a copy of the store; else `zooark repair snapshots`".to_owned(),
+        snapshots: users.to_vec(),
+    }
+}
+
+fn report_unlocated(
+    shared: &Shared,
+    packs: &[PackId],
+    name: &str,
+    blobs: &[(BlobId, BlobKind)],
+    users: &[SnapshotId],
+    tell: Tell<'_>,
+) {
+    let locations = shared.locations.read().unwrap_or_else(PoisonError::into_inner);
+    let mut nowhere: Vec<String> = Vec::new();
+    let mut elsewhere: Vec<String> = Vec::new();
+    for (id, kind) in blobs {
+        let places = locations.places(id);
+        if places.is_empty() {
+            nowhere.push(format!("{kind} {}", id.short()));
+        } else if !places.iter().any(|pack| packs.contains(pack)) {
+            elsewhere.push(format!("{kind} {}", id.short()));
+        }
+    }
+    drop(locations);
+    let some = |list: &[String]| {
+        let more = if list.len() > 4 { ", …" } else { "" };
+        format!("{}{more}", list.iter().take(4).cloned().collect::<Vec<_>>().join(", "))
+    };
+    let mut finding = |problem: String, meaning: &str, remedy: &str| {
+        tell(Finding {
+            severity: Severity::Damage,
+            object: name.to_owned(),
+            problem,
+            meaning: meaning.to_owned(),
+            remedy: remedy.to_owned(),
+            snapshots: users.to_vec(),
+        });
+    };
+    if !nowhere.is_empty() {
+        finding(
+            format!("{} of its blobs are in no readable pack: {}", nowhere.len(), some(&nowhere)),
+            "these snapshots cannot be restored whole",
+            "restore the packs from a copy of the store; else `zooark repair snapshots` saves what is left",
+        );
+    }
+    if !elsewhere.is_empty() {
+        finding(
+            format!("{} of its blobs are in packs that it does not name: {}", elsewhere.len(), some(&elsewhere)),
+            "they can be read now, but prune may delete them",
+            "do not prune; run `zooark backup --full`, which names its packs anew",
+        );
+    }
+}
