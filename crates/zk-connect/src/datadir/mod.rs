@@ -1,0 +1,4 @@
+//! A server's data directory as an endpoint: read by a backup, written by a restore.
+
+pub mod occupancy;
+pub mod target;
