@@ -6,8 +6,10 @@
 
 use std::borrow::Cow;
 
-use repository::record::{lens_of, session_key, session_of};
-use repository::{Record, RecordFlags, RecordLens, RecordRef, RecordStat, SortedRecords, Value, ValueRef};
+use repository::record::{session_key, session_of};
+use repository::table::KeyRange;
+use repository::record::Value;
+use repository::{Record, RecordFlags, RecordRef, RecordStat, ValueRef};
 use zk_format::{AclList, Node, NodeRef, Stat, Zxid, key, path};
 
 use crate::znode::Znode;
@@ -103,4 +105,65 @@ pub fn znode(path: Vec<u8>, record: &RecordRef<'_>, data: Option<Vec<u8>>) -> Zn
     let acl = (!record.flags.contains(RecordFlags::ACL_UNKNOWN)).then(|| AclList(record.acl.into()));
     let kind_known = !record.flags.contains(RecordFlags::KIND_UNKNOWN);
     Znode { path, data, acl, stat: zk_stat(&record.stat), kind_known }
+}
+
+/// The keys of a node's children.
+pub fn children_range(path: &[u8]) -> KeyRange {
+    let mut prefix = below(path);
+    prefix.push(0);
+    KeyRange::prefix(&prefix)
+}
+
+/// The keys of everything below a node, itself not included.
+pub fn descendants_range(path: &[u8]) -> KeyRange {
+    let prefix = below(path);
+    let mut start = prefix.clone();
+    // Children continue with 0, everything deeper with 1; below the root the prefix already ends in that 1.
+    start.push(0);
+    let mut end = prefix;
+    if path.is_empty() {
+        end = vec![2];
+    } else {
+        end.push(2);
+    }
+    KeyRange { start, end: Some(end) }
+}
+
+/// What the keys of a node's descendants begin with.
+fn below(path: &[u8]) -> Vec<u8> {
+    if path.is_empty() {
+        return vec![1];
+    }
+    path.iter().map(|&byte| if byte == b'/' { 1 } else { byte }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_hold_what_lies_below() {
+        let paths: [&[u8]; 9] =
+            [b"", b"/a", b"/a/b", b"/a/b/c", b"/a/b/c/d", b"/a-b", b"/a-b/c", b"/a.b", b"/ab/c"];
+        for root in paths {
+            for path in paths {
+                let key = key::encode(path);
+                let rest = path.strip_prefix(root).filter(|rest| rest.starts_with(b"/"));
+                assert_eq!(descendants_range(root).contains(&key), rest.is_some(), "{path:?} below {root:?}");
+                let child = rest.is_some_and(|rest| !rest[1..].contains(&b'/'));
+                assert_eq!(children_range(root).contains(&key), child, "{path:?} child of {root:?}");
+            }
+            assert!(!descendants_range(root).contains(&session_key(7)));
+        }
+    }
+
+    #[test]
+    fn counters_of_quotas_are_stored_as_null() {
+        let acl = AclList::world();
+        let path = b"/zookeeper/quota/a/zookeeper_stats";
+        let node = NodeRef { path, data: Some(b"count=3"), acl: Some(&acl), stat: Stat::default() };
+        assert_eq!(record_ref(b"k", &node).value, ValueRef::Null);
+        let limits = NodeRef { path: b"/zookeeper/quota/a/zookeeper_limits", ..node };
+        assert_eq!(record_ref(b"k", &limits).value, ValueRef::Bytes(b"count=3"));
+    }
 }

@@ -1,5 +1,8 @@
 //! Every way an operation ends badly, sorted by what the caller can do about it.
 
+use std::error::Error;
+use std::fmt;
+
 use crate::monitor::Cancelled;
 
 /// What the caller should do; each has an exit code of its own on the command line.
@@ -25,29 +28,55 @@ pub enum ErrorKind {
     Interrupted,
 }
 
+type Cause = Box<dyn Error + Send + Sync>;
+
 /// An error with its kind; the text names the operation, the object and the next step.
-#[derive(Debug, thiserror::Error)]
-#[error("{text}")]
+#[derive(Debug)]
 pub struct EngineError {
     /// What to do about it.
     pub kind: ErrorKind,
-    text: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    said: Said,
+}
+
+#[derive(Debug)]
+enum Said {
+    Here { text: String, cause: Option<Cause> },
+    /// The error of a library of ours that says it all.
+    There(Cause),
 }
 
 impl EngineError {
     /// An error of this kind without a cause.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into(), source: None }
+        Self { kind, said: Said::Here { text: text.into(), cause: None } }
     }
 
     /// The same with its cause, which stays out of the text.
-    pub fn with(
-        kind: ErrorKind,
-        text: impl Into<String>,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
-        Self { kind, text: text.into(), source: Some(source.into()) }
+    pub fn with(kind: ErrorKind, text: impl Into<String>, cause: impl Into<Cause>) -> Self {
+        Self { kind, said: Said::Here { text: text.into(), cause: Some(cause.into()) } }
+    }
+
+    /// An error that already says what was done to what, and what to do next.
+    pub fn wrapping(kind: ErrorKind, error: impl Error + Send + Sync + 'static) -> Self {
+        Self { kind, said: Said::There(Box::new(error)) }
+    }
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.said {
+            Said::Here { text, .. } => f.write_str(text),
+            Said::There(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for EngineError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.said {
+            Said::Here { cause, .. } => cause.as_ref().map(|cause| &**cause as &(dyn Error + 'static)),
+            Said::There(error) => error.source(),
+        }
     }
 }
 

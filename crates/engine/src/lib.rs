@@ -3,13 +3,30 @@
 //! Nothing here prints, reads the environment or exits: progress goes to a [`Monitor`], results are values.
 //! Functions block; they are called from a thread outside the async runtime.
 
+pub mod acls;
+pub mod annotate;
+pub mod backup;
+pub mod convert;
+pub mod diff;
 pub mod error;
 pub mod filter;
+pub mod find;
+pub mod history;
+pub mod identity;
 pub mod monitor;
+pub mod pipeline;
 pub mod reference;
+pub mod repo;
 pub mod report;
+pub mod restore;
+pub mod snapshots;
+pub mod state;
+pub mod stats;
+pub mod tree;
+pub mod znode;
 
 pub use error::{EngineError, ErrorKind};
 pub use filter::Filter;
 pub use monitor::{Cancelled, Monitor, Phase, Silent, Unit};
 pub use reference::SnapshotRef;
+pub use repo::{Access, Repo};

@@ -98,6 +98,8 @@ pub struct BackupSummary {
     pub objects_written: u64,
     /// Whether the base was written anew.
     pub rebase: bool,
+    /// The server's digest is not the tree's, though the log leads to it; the notes say where.
+    pub digest_mismatch: bool,
     /// Paths that could not be read.
     pub incomplete_paths: Vec<String>,
     /// What a person should know.

@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 use zk_format::path::display;
-use zk_format::{Acl, AclList, OwnerKind, Stat};
+use zk_format::{Acl, AclList, NodeRef, OwnerKind, Stat};
+
+use crate::convert::is_quota_stats;
 
 /// A znode with its path, independent of where it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The type that an owner field means; `known` whether the source shows container and TTL nodes as such.
+    pub const fn of(owner: OwnerKind, known: bool) -> Self {
+        match owner {
+            OwnerKind::Ephemeral { .. } => Self::Ephemeral,
+            OwnerKind::Container => Self::Container,
+            OwnerKind::Ttl { .. } => Self::Ttl,
+            OwnerKind::Persistent if known => Self::Persistent,
+            OwnerKind::Persistent => Self::Unknown,
+        }
+    }
+
     /// The word in `--json` and listings.
     pub const fn name(self) -> &'static str {
         match self {
@@ -49,15 +62,15 @@ impl Kind {
 }
 
 impl Znode {
+    /// The node of a loaded tree.
+    pub fn from_node(node: &NodeRef<'_>) -> Self {
+        let data = if is_quota_stats(node.path) { None } else { node.data.map(<[u8]>::to_vec) };
+        Self { path: node.path.to_vec(), data, acl: node.acl.cloned(), stat: node.stat, kind_known: true }
+    }
+
     /// Its type.
     pub fn kind(&self) -> Kind {
-        match self.stat.kind() {
-            OwnerKind::Ephemeral { .. } => Kind::Ephemeral,
-            OwnerKind::Container => Kind::Container,
-            OwnerKind::Ttl { .. } => Kind::Ttl,
-            OwnerKind::Persistent if self.kind_known => Kind::Persistent,
-            OwnerKind::Persistent => Kind::Unknown,
-        }
+        Kind::of(self.stat.kind(), self.kind_known)
     }
 
     /// Time to live in milliseconds.

@@ -20,12 +20,17 @@ pub fn parent(path: &[u8]) -> Option<&[u8]> {
 
 /// The key of a path.
 pub fn encode(path: &[u8]) -> Vec<u8> {
-    let Some((parent, name)) = split(path) else { return Vec::new() };
-    let mut key = Vec::with_capacity(parent.len() + name.len() + 1);
+    let mut key = Vec::with_capacity(path.len() + 1);
+    encode_into(path, &mut key);
+    key
+}
+
+/// Appends the key of a path.
+pub fn encode_into(path: &[u8], key: &mut Vec<u8>) {
+    let Some((parent, name)) = split(path) else { return };
     key.extend(parent.iter().map(|&b| if b == b'/' { 1 } else { b }));
     key.push(0);
     key.extend_from_slice(name);
-    key
 }
 
 /// The path of a key, or `None` where the bytes are not a key.

@@ -1,0 +1,170 @@
+//! One backup: the state of a source, its difference to the last snapshot, and the new snapshot.
+//!
+//! A crash at any step leaves at most packs that nothing names: the manifest, written last, is the snapshot.
+
+mod anchor;
+mod source;
+mod store;
+pub mod suspect;
+
+pub use source::open as open_datadir;
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use repository::LineageId;
+use repository::manifest::Manifest;
+use repository::session::{BackupSession, CommitOutcome};
+use zk_connect::{DataDirSpec, Endpoint};
+use zk_format::Zxid;
+
+use self::source::{Read, ReadOptions};
+use crate::error::{EngineError, ErrorKind};
+use crate::filter::Filter;
+use crate::monitor::Monitor;
+use crate::repo::Repo;
+use crate::report::BackupSummary;
+
+/// Files and client connections see different things, so their snapshots never share a lineage.
+const SOURCE_CLASS: &str = "files";
+/// How often a backup starts over because another writer was faster.
+const ATTEMPTS: usize = 5;
+
+/// What to back up, and how.
+#[derive(Clone, Debug)]
+pub struct BackupRequest {
+    /// Where from.
+    pub source: Endpoint,
+    /// Name of the ensemble.
+    pub cluster: String,
+    /// This host's name.
+    pub host: String,
+    /// Tags of the snapshot.
+    pub tags: Vec<String>,
+    /// Which nodes.
+    pub filter: Filter,
+    /// The snapshot's time instead of now.
+    pub time: Option<Timestamp>,
+    /// Read and compare, and write nothing.
+    pub dry_run: bool,
+    /// Write a snapshot although nothing changed.
+    pub force: bool,
+    /// Store a snapshot although some nodes could not be read whole.
+    pub allow_partial: bool,
+    /// Read everything again and write a new base.
+    pub full: bool,
+    /// Share of the nodes that may disappear before the snapshot is suspect.
+    pub max_shrink: f64,
+    /// The state right after this transaction instead of the newest.
+    pub to_zxid: Option<Zxid>,
+    /// zstd level; the repository's usual one where `None`.
+    pub compression: Option<i32>,
+    /// Name and version of the program, kept in the snapshot.
+    pub program: String,
+}
+
+/// Takes a backup.
+pub fn run(repo: &Repo, request: &BackupRequest, monitor: &dyn Monitor) -> Result<BackupSummary, EngineError> {
+    let started = Instant::now();
+    let source = datadir(&request.source)?;
+    let lineage = repo.lineage(&request.cluster, "", &request.filter.canonical(), SOURCE_CLASS);
+    for _ in 0..ATTEMPTS {
+        monitor.check()?;
+        if let Some(mut summary) = attempt(repo, request, source, lineage, monitor)? {
+            summary.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            return Ok(summary);
+        }
+        monitor.note("another backup of this cluster finished first; comparing with it");
+    }
+    Err(EngineError::new(
+        ErrorKind::Busy,
+        format!("backing up {source}: other backups of cluster {:?} kept finishing first; try again", request.cluster),
+    ))
+}
+
+fn datadir(source: &Endpoint) -> Result<&DataDirSpec, EngineError> {
+    match source {
+        Endpoint::DataDir(spec) => Ok(spec),
+        other => Err(EngineError::new(
+            ErrorKind::Usage,
+            format!("backing up {other}: this version reads data directories only; write datadir:/path"),
+        )),
+    }
+}
+
+/// `None` where another writer stored a snapshot first.
+fn attempt(
+    repo: &Repo,
+    request: &BackupRequest,
+    source: &DataDirSpec,
+    lineage: LineageId,
+    monitor: &dyn Monitor,
+) -> Result<Option<BackupSummary>, EngineError> {
+    let mut session = repo.block_on(repo.inner.begin_backup(lineage))?;
+    if let Some(level) = request.compression {
+        session = session.with_level(level);
+    }
+    let parent = session.parent().cloned();
+    let trusted = trusted(repo, lineage, parent.as_ref())?;
+    let options = ReadOptions { filter: &request.filter, to_zxid: request.to_zxid, full: request.full };
+    let read = source::read(repo, source, parent.as_ref(), trusted.as_ref(), &options, monitor)?;
+    refuse_partial(&read, request)?;
+    let mut prepared = store::prepare(repo, &session, parent.as_ref(), read, monitor)?;
+    prepared.judge(trusted.as_ref(), request.max_shrink);
+    let unchanged = prepared.is_unchanged();
+    if request.dry_run || (unchanged && !request.force && !request.full) {
+        return Ok(Some(prepared.summary(request, parent.as_ref(), None)));
+    }
+    monitor.check()?;
+    let stored = prepared.store(repo, &session, request, monitor)?;
+    commit(repo, &mut session, &prepared, stored, request, parent.as_ref())
+}
+
+fn commit(
+    repo: &Repo,
+    session: &mut BackupSession,
+    prepared: &store::Prepared,
+    stored: store::Stored,
+    request: &BackupRequest,
+    parent: Option<&Manifest>,
+) -> Result<Option<BackupSummary>, EngineError> {
+    let fields = prepared.fields(request, &stored)?;
+    match repo.block_on(session.commit(fields, stored.tables.clone()))? {
+        CommitOutcome::Committed(committed) => {
+            Ok(Some(prepared.summary(request, parent, Some((&committed, stored.rebase)))))
+        }
+        CommitOutcome::Overtaken => Ok(None),
+    }
+}
+
+/// The newest snapshot of the lineage that nobody has to decide about: what a new state is compared with.
+fn trusted(repo: &Repo, lineage: LineageId, parent: Option<&Manifest>) -> Result<Option<Manifest>, EngineError> {
+    let Some(parent) = parent else { return Ok(None) };
+    if parent.body.fields.suspect.is_empty() && parent.body.fields.incomplete.is_empty() {
+        return Ok(Some(parent.clone()));
+    }
+    let everything = repo.snapshots()?.snapshots;
+    let newest = everything
+        .into_iter()
+        .filter(|snapshot| snapshot.manifest.lineage == lineage && !snapshot.is_suspect() && !snapshot.is_incomplete())
+        .max_by_key(|snapshot| snapshot.manifest.seq);
+    Ok(newest.map(|snapshot| snapshot.manifest))
+}
+
+fn refuse_partial(read: &Read, request: &BackupRequest) -> Result<(), EngineError> {
+    let paths = read.incomplete();
+    if paths.is_empty() || request.allow_partial {
+        return Ok(());
+    }
+    let shown: Vec<String> = paths.iter().take(20).map(|path| zk_format::path::display(path).to_string()).collect();
+    let more = if paths.len() > shown.len() { ", …" } else { "" };
+    Err(EngineError::new(
+        ErrorKind::Failed,
+        format!(
+            "{} nodes have no ACL in the files: {}{more}. Nothing was stored; back up again once the server has written \
+             its next snapshot file, or store it marked incomplete with --allow-partial",
+            paths.len(),
+            shown.join(", ")
+        ),
+    ))
+}

@@ -1,0 +1,270 @@
+//! What differs between two states: two snapshots, a snapshot and a data directory, or two directories.
+//!
+//! Between snapshots only what their tables do not share is read. `/zookeeper/config` and the counters of
+//! quotas change without transactions and are left out.
+
+use std::cmp::Ordering;
+
+use repository::stack;
+use repository::RecordRef;
+use serde::Serialize;
+use zk_connect::{DataDirSpec, Endpoint};
+use zk_format::load::{LoadOptions, Loaded, load};
+use zk_format::{key, path};
+
+use crate::backup::open_datadir;
+use crate::convert::{descendants_range, record_ref};
+use crate::error::{EngineError, ErrorKind};
+use crate::filter::Filter;
+use crate::monitor::{Monitor, Phase, Unit};
+use crate::repo::Repo;
+use crate::state::StateRecords;
+use crate::tree::SnapshotTree;
+use crate::znode::Znode;
+
+/// One of the two states.
+#[derive(Debug)]
+pub enum Side<'r> {
+    /// A snapshot.
+    Snapshot(SnapshotTree<'r>),
+    /// A data directory, loaded.
+    DataDir(Box<Loaded>),
+}
+
+/// What to compare.
+#[derive(Clone, Debug, Default)]
+pub struct DiffOptions {
+    /// Only this subtree; `""` for everything.
+    pub path: Vec<u8>,
+    /// Which nodes.
+    pub filter: Filter,
+    /// Also nodes of which only the stat differs.
+    pub stats: bool,
+}
+
+/// How one node differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// Not there before.
+    Created,
+    /// There before and after.
+    Changed,
+    /// Not there after.
+    Deleted,
+}
+
+/// One node that differs.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// How.
+    pub change: Change,
+    /// Its data differs.
+    pub data: bool,
+    /// Its ACL differs.
+    pub acl: bool,
+    /// Its type or owner differs.
+    pub kind: bool,
+    /// It was deleted and created again.
+    pub recreated: bool,
+    /// Before.
+    pub old: Option<Znode>,
+    /// After.
+    pub new: Option<Znode>,
+}
+
+impl Difference {
+    /// The node's path.
+    pub fn path(&self) -> &[u8] {
+        self.old.as_ref().or(self.new.as_ref()).map_or(&[], |node| &node.path)
+    }
+}
+
+/// How much differs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct DiffSummary {
+    /// Nodes not there before.
+    pub created: u64,
+    /// Nodes that differ.
+    pub changed: u64,
+    /// Nodes not there after.
+    pub deleted: u64,
+    /// Nodes whose stat alone differs: children came and went, or equal data was written.
+    pub stat_only: u64,
+}
+
+impl DiffSummary {
+    /// Whether nothing but stats differs.
+    pub const fn is_equal(&self) -> bool {
+        self.created == 0 && self.changed == 0 && self.deleted == 0
+    }
+}
+
+/// Loads a data directory to compare with.
+pub fn datadir<'r>(spec: &DataDirSpec, monitor: &dyn Monitor) -> Result<Side<'r>, EngineError> {
+    monitor.begin(Phase::Reading, Unit::Nodes, None);
+    let loaded = load(&open_datadir(spec)?, &LoadOptions::default())
+        .map_err(|error| EngineError::with(ErrorKind::Failed, format!("reading {spec}"), error))?;
+    for note in &loaded.notes {
+        monitor.note(&note.to_string());
+    }
+    monitor.end(Phase::Reading);
+    Ok(Side::DataDir(Box::new(loaded)))
+}
+
+/// The side that an endpoint names.
+pub fn endpoint<'r>(endpoint: &Endpoint, monitor: &dyn Monitor) -> Result<Side<'r>, EngineError> {
+    match endpoint {
+        Endpoint::DataDir(spec) => datadir(spec, monitor),
+        other => Err(EngineError::new(
+            ErrorKind::Usage,
+            format!("comparing with {other}: this version compares snapshots and data directories only"),
+        )),
+    }
+}
+
+/// Calls `visit` with every node that differs, in key order.
+pub fn run(
+    repo: Option<&Repo>,
+    before: &Side<'_>,
+    after: &Side<'_>,
+    options: &DiffOptions,
+    monitor: &dyn Monitor,
+    visit: &mut dyn FnMut(Difference) -> Result<(), EngineError>,
+) -> Result<DiffSummary, EngineError> {
+    let mut summary = DiffSummary::default();
+    let mut each = |old: Option<Znode>, new: Option<Znode>| {
+        monitor.check()?;
+        match classify(old, new, options) {
+            Some(Ok(difference)) => {
+                match difference.change {
+                    Change::Created => summary.created += 1,
+                    Change::Changed => summary.changed += 1,
+                    Change::Deleted => summary.deleted += 1,
+                }
+                visit(difference)
+            }
+            Some(Err(stat_only)) => {
+                summary.stat_only += 1;
+                if options.stats { visit(stat_only) } else { Ok(()) }
+            }
+            None => Ok(()),
+        }
+    };
+    monitor.begin(Phase::Comparing, Unit::Nodes, None);
+    match (before, after) {
+        (Side::Snapshot(before), Side::Snapshot(after)) => snapshots(before, after, options, &mut each)?,
+        (Side::Snapshot(before), Side::DataDir(after)) => with_datadir(repo, before, after, &mut each)?,
+        (Side::DataDir(before), Side::Snapshot(after)) => {
+            with_datadir(repo, after, before, &mut |snapshot, datadir| each(datadir, snapshot))?;
+        }
+        (Side::DataDir(before), Side::DataDir(after)) => datadirs(before, after, &mut each)?,
+    }
+    monitor.end(Phase::Comparing);
+    Ok(summary)
+}
+
+type Each<'e> = dyn FnMut(Option<Znode>, Option<Znode>) -> Result<(), EngineError> + 'e;
+
+fn snapshots(
+    before: &SnapshotTree<'_>,
+    after: &SnapshotTree<'_>,
+    options: &DiffOptions,
+    each: &mut Each<'_>,
+) -> Result<(), EngineError> {
+    let mut failed = Ok(());
+    let mut visit = |old: Option<RecordRef<'_>>, new: Option<RecordRef<'_>>| {
+        if failed.is_err() {
+            return;
+        }
+        let made = |tree: &SnapshotTree<'_>, record: Option<RecordRef<'_>>| match record {
+            Some(record) => tree.made(&record),
+            None => Ok(None),
+        };
+        failed = made(before, old).and_then(|old| {
+            let new = made(after, new)?;
+            if old.is_none() && new.is_none() { Ok(()) } else { each(old, new) }
+        });
+    };
+    if !options.path.is_empty() {
+        let own = repository::table::KeyRange::only(&key::encode(&options.path));
+        stack::diff(before.stack(), after.stack(), &own, &mut visit)?;
+    }
+    let mut range = descendants_range(&options.path);
+    if options.path.is_empty() {
+        range.start.clear();
+    }
+    stack::diff(before.stack(), after.stack(), &range, &mut visit)?;
+    failed
+}
+
+/// A full read's comparison finds the differing keys on all processors; they are visited in order afterwards.
+fn with_datadir(
+    repo: Option<&Repo>,
+    snapshot: &SnapshotTree<'_>,
+    datadir: &Loaded,
+    each: &mut Each<'_>,
+) -> Result<(), EngineError> {
+    let Some(_) = repo else {
+        return Err(EngineError::new(ErrorKind::Usage, "comparing with a snapshot needs its repository: give --repo"));
+    };
+    let records = StateRecords::new(&datadir.tree, &[], &Filter::default());
+    let found = std::sync::Mutex::new(Vec::new());
+    snapshot.stack().changes_to(&records, &|old, new| {
+        let record = old.or(new);
+        if let Some(path) = record.and_then(|record| key::decode(record.key)) {
+            found.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(path);
+        }
+    })?;
+    let mut paths = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    paths.sort_by(|a, b| key::compare(a, b));
+    for path in paths {
+        each(snapshot.node(&path)?, datadir.tree.find(&path).map(|node| Znode::from_node(&node)))?;
+    }
+    Ok(())
+}
+
+fn datadirs(before: &Loaded, after: &Loaded, each: &mut Each<'_>) -> Result<(), EngineError> {
+    let (mut old, mut new) = (before.tree.iter().peekable(), after.tree.iter().peekable());
+    loop {
+        let order = match (old.peek(), new.peek()) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(a), Some(b)) => key::compare(a.path, b.path),
+        };
+        let a = if order.is_le() { old.next() } else { None };
+        let b = if order.is_ge() { new.next() } else { None };
+        if let (Some(a), Some(b)) = (&a, &b)
+            && record_ref(&[], a) == record_ref(&[], b)
+        {
+            continue;
+        }
+        each(a.map(|node| Znode::from_node(&node)), b.map(|node| Znode::from_node(&node)))?;
+    }
+}
+
+/// `Ok` for a difference that counts, `Err` for one of the stat alone, `None` for one that is not asked about.
+fn classify(old: Option<Znode>, new: Option<Znode>, options: &DiffOptions) -> Option<Result<Difference, Difference>> {
+    let node = old.as_ref().or(new.as_ref())?;
+    let within = node.path.strip_prefix(options.path.as_slice()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
+    if !within || path::is_volatile(&node.path) || !options.filter.selects(&node.path) {
+        return None;
+    }
+    let change = match (&old, &new) {
+        (None, _) => Change::Created,
+        (_, None) => Change::Deleted,
+        _ => Change::Changed,
+    };
+    let mut found =
+        Difference { change, data: false, acl: false, kind: false, recreated: false, old: None, new: None };
+    if let (Some(old), Some(new)) = (&old, &new) {
+        found.data = old.data != new.data;
+        found.acl = old.acl != new.acl && old.acl.is_some() && new.acl.is_some();
+        found.kind = old.stat.ephemeral_owner != new.stat.ephemeral_owner && old.kind_known && new.kind_known;
+        found.recreated = old.stat.czxid != new.stat.czxid;
+    }
+    let counts = change != Change::Changed || found.data || found.acl || found.kind || found.recreated;
+    (found.old, found.new) = (old, new);
+    Some(if counts { Ok(found) } else { Err(found) })
+}

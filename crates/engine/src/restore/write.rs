@@ -1,0 +1,231 @@
+//! The execution of a plan: records in key order, which is an order a server can load, into a staged file.
+//!
+//! Ranges of the tree are read, decoded and hashed on every processor and written in order by one thread.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use repository::{RecordHasher, StateDigest};
+use zk_connect::datadir::target::TargetDirs;
+use zk_format::file_snap::{ReadLimits, Session};
+use zk_format::file_snap_writer::{SnapWriteError, SnapWriter, WriteLimits, Written};
+use zk_format::tree::FlatTree;
+use zk_format::{AclList, NodeRef, OwnerKind, Stat, Zxid};
+
+use super::keep::{Fate, Keeper, acl_known, restored_data};
+use super::{DatadirPlan, DatadirRequest, RestoreSummary, target_error};
+use crate::acls::stored_acls;
+use crate::error::{EngineError, ErrorKind};
+use crate::monitor::{Monitor, Phase, Unit};
+use crate::reference::parse_zxid;
+use crate::repo::Repo;
+use crate::tree::{PieceReader, SnapshotTree};
+use crate::znode::Znode;
+
+/// Nodes of one range, copied out of their chunks.
+struct Batch {
+    nodes: Vec<Znode>,
+    digest: StateDigest,
+}
+
+/// What the file will hold.
+struct Contents {
+    acls: Vec<AclList>,
+    sessions: Vec<Session>,
+}
+
+/// What came of writing.
+struct Outcome {
+    written: Written,
+    ephemerals_skipped: u64,
+    digest: StateDigest,
+    notes: Vec<String>,
+}
+
+pub(super) fn run(
+    repo: &Repo,
+    request: &DatadirRequest,
+    plan: DatadirPlan,
+    dirs: &TargetDirs,
+    dry_run: bool,
+    monitor: &dyn Monitor,
+) -> Result<RestoreSummary, EngineError> {
+    let started = Instant::now();
+    let manifest = &request.snapshot.manifest;
+    let tree = repo.tree(manifest)?;
+    let whole = request.path.is_empty();
+    let contents = contents(&tree, request)?;
+    let zxid = parse_zxid(&plan.file_zxid).unwrap_or_default();
+    let mut summary = RestoreSummary {
+        sessions: contents.sessions.len() as u64,
+        file: None,
+        moved_aside: Vec::new(),
+        nodes: 0,
+        bytes: 0,
+        ephemerals_skipped: 0,
+        state_digest_verified: None,
+        read_back: false,
+        notes: Vec::new(),
+        dry_run,
+        duration_ms: 0,
+        plan,
+    };
+    let outcome = if dry_run {
+        stream(&tree, request, &contents, io::sink(), monitor)?.1
+    } else {
+        let mut staging = dirs.stage(zxid).map_err(|error| target_error(&error))?;
+        let path = staging.path();
+        let Some(file) = staging.file() else {
+            return Err(EngineError::new(ErrorKind::Failed, format!("{} was closed early", path.display())));
+        };
+        let (_, outcome) = stream(&tree, request, &contents, &mut *file, monitor)?;
+        verify_digest(&outcome, whole, &manifest.body.fields.state_digest)?;
+        monitor.check()?;
+        read_back(file, &path, zxid, &outcome.written, monitor)?;
+        summary.read_back = true;
+        let aside = format!("before-restore-{}", request.now.strftime("%Y%m%dT%H%M%SZ"));
+        let installed = staging.install(&aside).map_err(|error| target_error(&error))?;
+        summary.file = Some(installed.file);
+        summary.moved_aside = installed.moved_aside;
+        summary.notes.extend(installed.notes);
+        outcome
+    };
+    verify_digest(&outcome, whole, &manifest.body.fields.state_digest)?;
+    summary.state_digest_verified = whole.then_some(true);
+    summary.nodes = outcome.written.nodes;
+    summary.bytes = outcome.written.bytes;
+    summary.ephemerals_skipped = outcome.ephemerals_skipped;
+    summary.notes.extend(outcome.notes);
+    summary.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(summary)
+}
+
+/// The tables at the head of the file, which must be complete before the first node is written.
+fn contents(tree: &SnapshotTree<'_>, request: &DatadirRequest) -> Result<Contents, EngineError> {
+    let sessions = if request.keep_ephemerals { tree.sessions()? } else { Vec::new() };
+    let acls = match stored_acls(&tree.manifest().body.fields) {
+        Some(acls) => acls,
+        None => {
+            let mut found = BTreeSet::new();
+            tree.walk(&request.path, &mut |node| {
+                found.extend(node.acl);
+                std::ops::ControlFlow::Continue(())
+            })?;
+            found.into_iter().collect()
+        }
+    };
+    Ok(Contents { acls, sessions })
+}
+
+fn stream<W: Write>(
+    tree: &SnapshotTree<'_>,
+    request: &DatadirRequest,
+    contents: &Contents,
+    out: W,
+    monitor: &dyn Monitor,
+) -> Result<(W, Outcome), EngineError> {
+    let limits = WriteLimits { jute_max_buffer: request.server.jute_max_buffer };
+    let mut writer = SnapWriter::new(out, &contents.sessions, &contents.acls, limits).map_err(write_error)?;
+    let mut keeper = Keeper::default();
+    let mut digest = StateDigest::ZERO;
+    let mut ephemerals_skipped = 0;
+    let mut config_seen = false;
+    monitor.begin(Phase::Writing, Unit::Nodes, Some(tree.manifest().body.fields.nodes));
+    let work = |piece: &mut PieceReader<'_, '_>| {
+        let mut hasher = RecordHasher::new(tree.stack().keys());
+        let mut batch = Batch { nodes: Vec::new(), digest: StateDigest::ZERO };
+        piece.read(&mut |record, node| {
+            batch.digest = batch.digest.plus(hasher.hash(record));
+            batch.nodes.extend(node);
+        })?;
+        Ok(batch)
+    };
+    let take = |batch: Batch| {
+        monitor.check()?;
+        digest = digest.plus(batch.digest);
+        monitor.advance(Phase::Writing, batch.nodes.len() as u64);
+        for node in &batch.nodes {
+            config_seen |= node.path == zk_format::path::CONFIG;
+            match keeper.fate(request, &node.path, OwnerKind::of(node.stat.ephemeral_owner)) {
+                Fate::Outside => {}
+                Fate::Ephemeral => ephemerals_skipped += 1,
+                Fate::Keep => {
+                    acl_known(node)?;
+                    let data = restored_data(&node.path).or(node.data.as_deref());
+                    let node = NodeRef { path: &node.path, data, acl: node.acl.as_ref(), stat: node.stat };
+                    writer.node(&node).map_err(write_error)?;
+                }
+            }
+        }
+        Ok(())
+    };
+    tree.in_order(work, take)?;
+    if !config_seen && request.server.version.minor >= 5 {
+        write_missing_config(&mut writer)?;
+    }
+    monitor.end(Phase::Writing);
+    let notes = keeper.verdict(request)?;
+    let (out, written) = writer.finish().map_err(write_error)?;
+    Ok((out, Outcome { written, ephemerals_skipped, digest, notes }))
+}
+
+/// A tree from 3.4 has no configuration node, and later servers want to find one.
+fn write_missing_config<W: Write>(writer: &mut SnapWriter<W>) -> Result<(), EngineError> {
+    let acl = AclList::world();
+    let path = zk_format::path::CONFIG;
+    let node = NodeRef { path, data: Some(b""), acl: Some(&acl), stat: Stat::default() };
+    writer.node(&node).map_err(write_error)
+}
+
+/// What was read is what was backed up, whatever became of it afterwards.
+fn verify_digest(outcome: &Outcome, whole: bool, stored: &[u8; 32]) -> Result<(), EngineError> {
+    if whole && outcome.digest.0 != *stored {
+        return Err(EngineError::new(
+            ErrorKind::Damage,
+            "the records read do not add up to the snapshot's state digest: nothing was restored; run `zooark check \
+             --read-data` and restore another snapshot",
+        ));
+    }
+    Ok(())
+}
+
+/// What is on the disk is what was written.
+fn read_back(
+    file: &File,
+    path: &Path,
+    zxid: Zxid,
+    written: &Written,
+    monitor: &dyn Monitor,
+) -> Result<(), EngineError> {
+    monitor.begin(Phase::Verifying, Unit::Bytes, Some(written.bytes));
+    let doing = || format!("reading back {}", path.display());
+    let size = file.metadata().map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?.len();
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX)).map_err(|error| {
+        EngineError::with(ErrorKind::Failed, doing(), error)
+    })?;
+    let mut again = File::open(path).map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?;
+    io::Read::read_to_end(&mut again, &mut bytes)
+        .map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?;
+    let tree = FlatTree::parse(bytes, zxid, &ReadLimits::default())
+        .map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?;
+    monitor.end(Phase::Verifying);
+    if tree.len() as u64 == written.nodes && tree.digest() == written.digest {
+        return Ok(());
+    }
+    Err(EngineError::new(
+        ErrorKind::Failed,
+        format!("{} is not what was written to it; nothing was put in place: check the disk", path.display()),
+    ))
+}
+
+fn write_error(error: SnapWriteError) -> EngineError {
+    let kind = match error {
+        SnapWriteError::Io(_) => ErrorKind::Failed,
+        _ => ErrorKind::Refused,
+    };
+    EngineError::with(kind, "writing the restored snapshot file; nothing was put in place", error)
+}

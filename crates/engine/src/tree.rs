@@ -1,0 +1,167 @@
+//! The tree of one snapshot: single nodes, children, subtrees, and all of it on every processor.
+
+use std::ops::{ControlFlow, Range};
+
+use repository::manifest::Manifest;
+use repository::reader::BlobReader;
+use repository::record::SESSION_PREFIX;
+use repository::stack::{Scan, Stack};
+use repository::table::{KeyRange, TableError};
+use repository::{BlobKind, BlobSource as _, IdentityKeys, RecordRef, ValueRef};
+use zk_format::file_snap::Session;
+use zk_format::key;
+
+use crate::convert::{Stored, children_range, descendants_range, stored, znode};
+use crate::error::{EngineError, ErrorKind};
+use crate::pipeline;
+use crate::znode::Znode;
+
+/// How many pieces a whole tree is read in.
+const PIECES_PER_THREAD: usize = 32;
+
+/// See the module's head.
+#[derive(Debug)]
+pub struct SnapshotTree<'r> {
+    manifest: &'r Manifest,
+    stack: Stack<'r, BlobReader>,
+}
+
+/// Takes nodes one by one; `Break` ends the reading.
+pub type Visit<'v> = dyn FnMut(Znode) -> ControlFlow<()> + 'v;
+
+/// Takes a record and, where it is a node's, the node.
+pub type VisitRecord<'v> = dyn FnMut(&RecordRef<'_>, Option<Znode>) + 'v;
+
+impl<'r> SnapshotTree<'r> {
+    pub(crate) fn new(manifest: &'r Manifest, reader: BlobReader, identity: &'r IdentityKeys) -> Self {
+        Self { manifest, stack: Stack::new(manifest.tables(), reader, identity) }
+    }
+
+    /// The snapshot.
+    pub const fn manifest(&self) -> &'r Manifest {
+        self.manifest
+    }
+
+    /// Its tables.
+    pub const fn stack(&self) -> &Stack<'r, BlobReader> {
+        &self.stack
+    }
+
+    /// One node.
+    pub fn node(&self, path: &[u8]) -> Result<Option<Znode>, EngineError> {
+        let Some(record) = self.stack.get(&key::encode(path))? else { return Ok(None) };
+        let record = record.as_ref();
+        let data = self.value(record.value)?;
+        Ok(Some(znode(path.to_vec(), &record, data)))
+    }
+
+    /// The children of a node, by name.
+    pub fn children(&self, path: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        self.visit(&children_range(path), visit)
+    }
+
+    /// A node and everything below it, in key order.
+    pub fn walk(&self, path: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        match self.node(path)? {
+            Some(node) if visit(node).is_break() => Ok(()),
+            _ => self.visit(&descendants_range(path), visit),
+        }
+    }
+
+    /// The sessions, by id.
+    pub fn sessions(&self) -> Result<Vec<Session>, EngineError> {
+        let mut sessions = Vec::new();
+        self.stack.for_each(&KeyRange::prefix(&[SESSION_PREFIX]), |record| {
+            if let Stored::Session(id, timeout_ms) = stored(record.key, record.value) {
+                sessions.push(Session { id, timeout_ms });
+            }
+        })?;
+        Ok(sessions)
+    }
+
+    /// Reads every record: `work` sees those of one piece of the tree, on several threads, and `take` gets what it made
+    /// of them in key order.
+    pub fn in_order<T: Send>(
+        &self,
+        work: impl Fn(&mut PieceReader<'_, '_>) -> Result<T, EngineError> + Sync,
+        take: impl FnMut(T) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let scan = self.stack.scan(&KeyRange::all())?;
+        let pieces = scan.parts(pipeline::threads() * PIECES_PER_THREAD);
+        let work = |index: usize| {
+            let mut piece = PieceReader { tree: self, scan: &scan, stretches: pieces[index].clone() };
+            work(&mut piece)
+        };
+        pipeline::in_order(pieces.len(), work, take)
+    }
+
+    fn visit(&self, range: &KeyRange, visit: &mut Visit<'_>) -> Result<(), EngineError> {
+        let scan = self.stack.scan(range)?;
+        let mut reader = scan.reader(self.stack.source());
+        for stretch in 0..scan.stretches().len() {
+            let mut flow = Ok(ControlFlow::Continue(()));
+            reader.read(stretch, &mut |record| {
+                if matches!(flow, Ok(ControlFlow::Continue(()))) {
+                    flow = self.made(&record).map(|node| node.map_or(ControlFlow::Continue(()), &mut *visit));
+                }
+            })?;
+            if flow?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The node of a record; `None` for a session.
+    pub(crate) fn made(&self, record: &RecordRef<'_>) -> Result<Option<Znode>, EngineError> {
+        match stored(record.key, record.value) {
+            Stored::Node(path) => Ok(Some(znode(path.into_owned(), record, self.value(record.value)?))),
+            Stored::Session(..) => Ok(None),
+            Stored::Unknown => Err(EngineError::new(
+                ErrorKind::Damage,
+                format!("snapshot {} has a record that is neither a node nor a session", self.manifest.id.short()),
+            )),
+        }
+    }
+
+    fn value(&self, value: ValueRef<'_>) -> Result<Option<Vec<u8>>, EngineError> {
+        match value {
+            ValueRef::Null => Ok(None),
+            ValueRef::Bytes(bytes) => Ok(Some(bytes.to_vec())),
+            ValueRef::Blob { id, len } => {
+                let bytes = self.stack.source().get(&id, BlobKind::Value)?;
+                if bytes.len() as u64 == len {
+                    return Ok(Some(bytes.to_vec()));
+                }
+                Err(EngineError::new(ErrorKind::Damage, format!("value {id} has {} bytes, not {len}", bytes.len())))
+            }
+        }
+    }
+}
+
+/// One piece of a tree, read by one thread.
+pub struct PieceReader<'t, 'r> {
+    tree: &'t SnapshotTree<'r>,
+    scan: &'t Scan,
+    stretches: Range<usize>,
+}
+
+impl PieceReader<'_, '_> {
+    /// Calls `visit` with each record of the piece, in key order.
+    pub fn read(&mut self, visit: &mut VisitRecord<'_>) -> Result<(), EngineError> {
+        let mut reader = self.scan.reader(self.tree.stack.source());
+        reader.prefetch(self.stretches.clone());
+        let mut failed = None;
+        for stretch in self.stretches.clone() {
+            let read: Result<(), TableError> = reader.read(stretch, &mut |record| match self.tree.made(&record) {
+                Ok(node) => visit(&record, node),
+                Err(error) => failed = failed.take().or(Some(error)),
+            });
+            read?;
+            if let Some(error) = failed.take() {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+}
