@@ -62,10 +62,10 @@ impl<'r> SnapshotTree<'r> {
 
     /// A node and everything below it, in key order.
     pub fn walk(&self, path: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
-        match self.node(path)? {
-            Some(node) if visit(node).is_break() => Ok(()),
-            _ => self.visit(&descendants_range(path), visit),
+        if self.node(path)?.is_some_and(|node| visit(node).is_break()) {
+            return Ok(());
         }
+        self.visit(&descendants_range(path), visit)
     }
 
     /// The sessions, by id.
