@@ -6,9 +6,9 @@
 
 use std::borrow::Cow;
 
+use repository::record::Value;
 use repository::record::{session_key, session_of};
 use repository::table::KeyRange;
-use repository::record::Value;
 use repository::{Record, RecordFlags, RecordRef, RecordStat, ValueRef};
 use zk_format::{AclList, Node, NodeRef, Stat, Zxid, key, path};
 
@@ -143,8 +143,7 @@ mod tests {
 
     #[test]
     fn ranges_hold_what_lies_below() {
-        let paths: [&[u8]; 9] =
-            [b"", b"/a", b"/a/b", b"/a/b/c", b"/a/b/c/d", b"/a-b", b"/a-b/c", b"/a.b", b"/ab/c"];
+        let paths: [&[u8]; 9] = [b"", b"/a", b"/a/b", b"/a/b/c", b"/a/b/c/d", b"/a-b", b"/a-b/c", b"/a.b", b"/ab/c"];
         for root in paths {
             for path in paths {
                 let key = key::encode(path);

@@ -5,8 +5,8 @@
 
 use std::cmp::Ordering;
 
-use repository::stack;
 use repository::RecordRef;
+use repository::stack;
 use serde::Serialize;
 use zk_connect::{DataDirSpec, Endpoint};
 use zk_format::load::{LoadOptions, Loaded, load};
@@ -247,7 +247,8 @@ fn datadirs(before: &Loaded, after: &Loaded, each: &mut Each<'_>) -> Result<(), 
 /// `Ok` for a difference that counts, `Err` for one of the stat alone, `None` for one that is not asked about.
 fn classify(old: Option<Znode>, new: Option<Znode>, options: &DiffOptions) -> Option<Result<Difference, Difference>> {
     let node = old.as_ref().or(new.as_ref())?;
-    let within = node.path.strip_prefix(options.path.as_slice()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
+    let within =
+        node.path.strip_prefix(options.path.as_slice()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
     if !within || path::is_volatile(&node.path) || !options.filter.selects(&node.path) {
         return None;
     }
@@ -256,8 +257,7 @@ fn classify(old: Option<Znode>, new: Option<Znode>, options: &DiffOptions) -> Op
         (_, None) => Change::Deleted,
         _ => Change::Changed,
     };
-    let mut found =
-        Difference { change, data: false, acl: false, kind: false, recreated: false, old: None, new: None };
+    let mut found = Difference { change, data: false, acl: false, kind: false, recreated: false, old: None, new: None };
     if let (Some(old), Some(new)) = (&old, &new) {
         found.data = old.data != new.data;
         found.acl = old.acl != new.acl && old.acl.is_some() && new.acl.is_some();

@@ -40,7 +40,10 @@ pub struct EngineError {
 
 #[derive(Debug)]
 enum Said {
-    Here { text: String, cause: Option<Cause> },
+    Here {
+        text: String,
+        cause: Option<Cause>,
+    },
     /// The error of a library of ours that says it all.
     There(Cause),
 }

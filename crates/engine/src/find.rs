@@ -77,8 +77,7 @@ pub fn run(
             }
         }
         for node in come {
-            let occurrence =
-                Occurrence { node, first: snapshot.clone(), last: snapshot.clone(), snapshots: 0 };
+            let occurrence = Occurrence { node, first: snapshot.clone(), last: snapshot.clone(), snapshots: 0 };
             found.entry(occurrence.node.path.clone()).or_insert(occurrence);
         }
         for occurrence in found.values_mut() {

@@ -80,7 +80,8 @@ pub fn depth(path: &[u8]) -> usize {
 }
 
 fn is_well_known(path: &[u8]) -> bool {
-    let below_first = path.get(1..).and_then(|rest| rest.iter().position(|byte| *byte == b'/')).and_then(|at| path.get(at + 1..));
+    let below_first =
+        path.get(1..).and_then(|rest| rest.iter().position(|byte| *byte == b'/')).and_then(|at| path.get(at + 1..));
     WELL_KNOWN.iter().any(|known| path == known.as_bytes() || below_first == Some(known.as_bytes()))
 }
 
@@ -130,7 +131,9 @@ mod tests {
 
     #[test]
     fn ids_below_a_chroot_count_and_an_empty_tree_contradicts_nothing() {
-        assert!(is_well_known(b"/kafka/cluster/id") && is_well_known(b"/cluster/id") && is_well_known(b"/hbase/hbaseid"));
+        assert!(
+            is_well_known(b"/kafka/cluster/id") && is_well_known(b"/cluster/id") && is_well_known(b"/hbase/hbaseid")
+        );
         assert!(!is_well_known(b"/a/b/cluster/id") && !is_well_known(b"/"));
         assert_eq!(Identity::default().contradiction(&Identity::default(), |_| None), None);
     }

@@ -8,8 +8,8 @@ use zk_format::Zxid;
 use crate::error::{EngineError, ErrorKind};
 use crate::monitor::Monitor;
 use crate::reference::SnapshotRef;
-use crate::report::{Consistency, SnapshotInfo};
 use crate::repo::Repo;
+use crate::report::{Consistency, SnapshotInfo};
 
 /// Which snapshots an operation is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

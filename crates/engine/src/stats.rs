@@ -102,7 +102,15 @@ pub fn tree(
         |piece| {
             let mut seen = Vec::new();
             piece.read(&mut |_, node| {
-                seen.extend(node.map(|node| (prefix(&node.path, depth_asked), node.path.len(), node.data.map_or(0, |d| d.len() as u64), node.stat.kind(), node.kind_known)));
+                seen.extend(node.map(|node| {
+                    (
+                        prefix(&node.path, depth_asked),
+                        node.path.len(),
+                        node.data.map_or(0, |d| d.len() as u64),
+                        node.stat.kind(),
+                        node.kind_known,
+                    )
+                }));
             })?;
             Ok(seen)
         },

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use repository::manifest::{self, Manifest};
+use zk_connect::DataDirSpec;
 use zk_connect::endpoint::LogDir;
 use zk_connect::live::four_letter::srvr;
-use zk_connect::DataDirSpec;
 use zk_format::data_dir::{DataDir, ServerConfig};
 use zk_format::increment::{BaseState, Increment, IncrementError, IncrementOptions, load_increment};
 use zk_format::load::{LoadOptions, Loaded, load};

@@ -140,7 +140,11 @@ fn from_log(
         if old == new {
             continue;
         }
-        delta.count(&mut hasher, old.as_ref().map(repository::Record::as_ref), new.as_ref().map(repository::Record::as_ref));
+        delta.count(
+            &mut hasher,
+            old.as_ref().map(repository::Record::as_ref),
+            new.as_ref().map(repository::Record::as_ref),
+        );
         lists.extend(touched.new.as_ref().and_then(|node| node.acl.clone()));
         let key = old.as_ref().or(new.as_ref()).map(|record| record.key.clone()).unwrap_or_default();
         changes.push(new.map_or(Change::Delete(key), Change::Put));
@@ -154,7 +158,11 @@ fn from_log(
         if old == new {
             continue;
         }
-        delta.count(&mut hasher, old.as_ref().map(repository::Record::as_ref), new.as_ref().map(repository::Record::as_ref));
+        delta.count(
+            &mut hasher,
+            old.as_ref().map(repository::Record::as_ref),
+            new.as_ref().map(repository::Record::as_ref),
+        );
         changes.push(new.map_or_else(|| Change::Delete(session_key(id).into()), Change::Put));
     }
     let notes = increment.torn.iter().map(|torn| load::Note::Torn(torn.clone()).to_string());
@@ -300,7 +308,8 @@ impl Tally {
     }
 
     fn count_sizes(&mut self, old: Option<RecordRef<'_>>, new: Option<RecordRef<'_>>) {
-        let is_session = [&old, &new].into_iter().flatten().any(|record| repository::record::session_of(record.key).is_some());
+        let is_session =
+            [&old, &new].into_iter().flatten().any(|record| repository::record::session_of(record.key).is_some());
         if is_session {
             match (old.is_some(), new.is_some()) {
                 (false, _) => self.sessions_opened += 1,
@@ -434,8 +443,8 @@ impl Prepared {
 
     /// Everything that the manifest says besides its tables.
     pub fn fields(&self, request: &BackupRequest, stored: &Stored) -> Result<SnapshotFields, EngineError> {
-        let identity = encode_body("identity", &self.identity)
-            .map_err(|error| EngineError::wrapping(ErrorKind::Failed, error))?;
+        let identity =
+            encode_body("identity", &self.identity).map_err(|error| EngineError::wrapping(ErrorKind::Failed, error))?;
         let facts = &self.facts;
         let incomplete = |path: &Vec<u8>| Gap { path: path.clone(), reason: "its ACL is not in the files".to_owned() };
         Ok(SnapshotFields {

@@ -33,7 +33,9 @@ pub fn reasons(compared: &Compared<'_>, czxid_now: impl Fn(&[u8]) -> Option<i64>
     let mut reasons = Vec::new();
     let (before, now) = (compared.zxid_before, compared.zxid_now);
     if now < before {
-        reasons.push(format!("its zxid {now} is below {before}, the last one backed up: rolled back, wiped or another ensemble"));
+        reasons.push(format!(
+            "its zxid {now} is below {before}, the last one backed up: rolled back, wiped or another ensemble"
+        ));
     }
     if let Some((before, now)) = compared.identities {
         reasons.extend(before.contradiction(now, czxid_now).map(|why| format!("another ensemble: {why}")));

@@ -182,9 +182,8 @@ fn target_dirs(spec: &DataDirSpec) -> Result<(TargetDirs, Option<ServerConfig>),
         LogDir::Same => Some(data.clone()),
         LogDir::At(dir) => Some(dir.clone()),
         LogDir::Config(file) => {
-            let config = ServerConfig::read(file).map_err(|error| {
-                EngineError::with(ErrorKind::Failed, format!("reading {}", file.display()), error)
-            })?;
+            let config = ServerConfig::read(file)
+                .map_err(|error| EngineError::with(ErrorKind::Failed, format!("reading {}", file.display()), error))?;
             let log = config.data_log_dir.clone().unwrap_or_else(|| config.data_dir.clone());
             let dirs = TargetDirs { data: config.data_dir.clone(), log: Some(log) };
             return Ok((dirs, Some(config)));
@@ -202,7 +201,8 @@ fn epoch_inputs(
 ) -> Result<EpochInputs, EngineError> {
     let fields = &request.snapshot.manifest.body.fields;
     let scope = Scope { cluster: Some(fields.cluster.clone()), tags: Vec::new() };
-    let cluster = snapshots::list(repo, &scope, monitor)?.iter().map(|snapshot| snapshots::zxid_high(snapshot).epoch()).max();
+    let cluster =
+        snapshots::list(repo, &scope, monitor)?.iter().map(|snapshot| snapshots::zxid_high(snapshot).epoch()).max();
     let stored = repo.tree(&request.snapshot.manifest)?.node(zk_format::path::CONFIG)?;
     let stored = stored.and_then(|node| epoch::configuration_epoch(&node.data.unwrap_or_default()));
     let written = config.and_then(|config| config.dynamic_version).map(|version| Zxid(version).epoch());

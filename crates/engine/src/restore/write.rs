@@ -204,9 +204,9 @@ fn read_back(
     let doing = || format!("reading back {}", path.display());
     let size = file.metadata().map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?.len();
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX)).map_err(|error| {
-        EngineError::with(ErrorKind::Failed, doing(), error)
-    })?;
+    bytes
+        .try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX))
+        .map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?;
     let mut again = File::open(path).map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?;
     io::Read::read_to_end(&mut again, &mut bytes)
         .map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?;
