@@ -110,8 +110,8 @@ pub fn rebase<S: BlobSource, K: BlobSink + ?Sized>(
     zxid_high: i64,
 ) -> Result<BuiltTable, TableError> {
     let scan = stack.scan(&KeyRange::all())?;
-    let span = TableSpan { kind: TableKind::Base, zxid_low: 0, zxid_high };
-    let mut builder = TableBuilder::new(stack.keys(), sink, span);
+    let base = TableSpan { kind: TableKind::Base, zxid_low: 0, zxid_high };
+    let mut builder = TableBuilder::new(stack.keys(), sink, base);
     let mut window = CutWindow { entries: Entries::default(), open: 0 };
     let mut first_key = None;
     let stretches = scan.stretches().len();
@@ -136,9 +136,9 @@ fn read_batch<S: BlobSource>(
     source: &S,
     batch: std::ops::Range<usize>,
 ) -> Result<Vec<Entries>, TableError> {
-    let piece = batch.len().div_ceil(rayon::current_num_threads().saturating_mul(4)).max(1);
+    let step = batch.len().div_ceil(rayon::current_num_threads().saturating_mul(4)).max(1);
     let pieces: Vec<_> =
-        batch.clone().step_by(piece).map(|start| start..start.saturating_add(piece).min(batch.end)).collect();
+        batch.clone().step_by(step).map(|start| start..start.saturating_add(step).min(batch.end)).collect();
     pieces
         .into_par_iter()
         .map(|piece| {

@@ -109,8 +109,11 @@ pub const HEADER_LEN: usize = 8;
 
 /// The header of an object.
 pub fn object_header(kind: ObjectKind, version: u8) -> [u8; HEADER_LEN] {
-    let [a, b, c, d, e, f] = MAGIC;
-    [a, b, c, d, e, f, kind as u8, version]
+    let mut header = [kind as u8; HEADER_LEN];
+    let [magic @ .., _, last] = &mut header;
+    *magic = MAGIC;
+    *last = version;
+    header
 }
 
 /// Checks an object's header: (version, what follows it).

@@ -14,9 +14,9 @@ use crate::ids::IdentityKeys;
 use crate::record::{RecordLens, SortedRecords};
 
 /// What a boundary is chosen among: items with a hash and a size.
-pub trait Sized64: Sync {
+pub trait CutItems: Sync {
     /// How many items there are.
-    fn len(&self) -> usize;
+    fn count(&self) -> usize;
     /// Size of an item, bytes.
     fn size(&self, i: usize) -> u64;
     /// Pseudo-random number that belongs to the item's content.
@@ -52,8 +52,8 @@ struct RecordItems<'a, R: ?Sized> {
     keys: &'a IdentityKeys,
 }
 
-impl<R: SortedRecords + ?Sized> Sized64 for RecordItems<'_, R> {
-    fn len(&self) -> usize {
+impl<R: SortedRecords + ?Sized> CutItems for RecordItems<'_, R> {
+    fn count(&self) -> usize {
         self.records.len()
     }
 
@@ -92,8 +92,8 @@ pub fn split_records<R: SortedRecords + ?Sized>(
 const BATCH: usize = 32 << 10;
 
 /// All segments of `items`, in order; none where there are no items.
-pub fn segments<I: Sized64>(items: &I, rule: CutRule) -> Vec<Range<usize>> {
-    let len = items.len();
+pub fn segments<I: CutItems>(items: &I, rule: CutRule) -> Vec<Range<usize>> {
+    let len = items.count();
     let batches = len.div_ceil(BATCH);
     let cuts: Vec<Vec<usize>> = (0..batches)
         .into_par_iter()
@@ -115,7 +115,7 @@ pub fn segments<I: Sized64>(items: &I, rule: CutRule) -> Vec<Range<usize>> {
 ///
 /// Items outside the range are looked at as far as the window reaches, so that the cuts of adjacent ranges
 /// together are the cuts of their union.
-fn natural_cuts<I: Sized64>(items: &I, rule: CutRule, range: Range<usize>) -> Vec<usize> {
+fn natural_cuts<I: CutItems>(items: &I, rule: CutRule, range: Range<usize>) -> Vec<usize> {
     let mut cuts = Vec::new();
     let first = reach_back(items, rule.window, range.start);
     let mut scratch = Vec::new();
@@ -124,7 +124,7 @@ fn natural_cuts<I: Sized64>(items: &I, rule: CutRule, range: Range<usize>) -> Ve
     let mut open: Vec<Open> = Vec::new();
     let mut offset = 0u64;
     let mut beyond = None;
-    for i in first..items.len() {
+    for i in first..items.count() {
         if i >= range.end {
             // Past the range, only what starts within the window of its last item matters.
             let limit =
@@ -156,12 +156,12 @@ struct Open {
     left: bool,
 }
 
-fn previous_size<I: Sized64>(items: &I, i: usize) -> u64 {
+fn previous_size<I: CutItems>(items: &I, i: usize) -> u64 {
     i.checked_sub(1).map_or(0, |previous| items.size(previous))
 }
 
 /// The first item that starts at most `window` before item `start`.
-fn reach_back<I: Sized64>(items: &I, window: u64, start: usize) -> usize {
+fn reach_back<I: CutItems>(items: &I, window: u64, start: usize) -> usize {
     let mut first = start;
     let mut distance = 0u64;
     while let Some(previous) = first.checked_sub(1) {
@@ -175,7 +175,7 @@ fn reach_back<I: Sized64>(items: &I, window: u64, start: usize) -> usize {
 }
 
 /// Appends the parts of a segment: itself, or where it is too large the parts before and from its largest hash.
-fn split_segment<I: Sized64>(items: &I, rule: CutRule, segment: Range<usize>, out: &mut Vec<Range<usize>>) {
+fn split_segment<I: CutItems>(items: &I, rule: CutRule, segment: Range<usize>, out: &mut Vec<Range<usize>>) {
     let mut waiting = vec![segment];
     let mut scratch = Vec::new();
     while let Some(part) = waiting.pop() {

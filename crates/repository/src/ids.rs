@@ -252,14 +252,19 @@ impl IdentityKeys {
     /// (little endian) of keyed BLAKE3 of the key.
     pub fn boundary_hash(&self, key: &[u8]) -> u64 {
         let hash = blake3::keyed_hash(&self.boundary, key);
-        let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+        first_u64(hash.as_bytes())
     }
 
     /// Keyed BLAKE3 of a record's digest form; see [`crate::state_digest`].
     pub(crate) fn record_hash(&self, record: &[u8]) -> [u8; 32] {
         *blake3::keyed_hash(&self.digest, record).as_bytes()
     }
+}
+
+/// The first eight bytes of a hash, little endian.
+pub(crate) fn first_u64(hash: &[u8; 32]) -> u64 {
+    let (first, _) = hash.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    u64::from_le_bytes(*first)
 }
 
 #[cfg(test)]

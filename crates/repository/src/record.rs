@@ -23,8 +23,10 @@ pub const SESSION_PREFIX: u8 = 0x02;
 
 /// The key of a session: the prefix and the id, most significant byte first.
 pub fn session_key(session_id: i64) -> [u8; 9] {
-    let [a, b, c, d, e, f, g, h] = session_id.to_be_bytes();
-    [SESSION_PREFIX, a, b, c, d, e, f, g, h]
+    let mut key = [SESSION_PREFIX; 9];
+    let [_, id @ ..] = &mut key;
+    *id = session_id.to_be_bytes();
+    key
 }
 
 /// The session a key names, where it is a session's.
@@ -113,7 +115,7 @@ impl<'a> From<Option<&'a [u8]>> for ValueRef<'a> {
     }
 }
 
-impl<'a> ValueRef<'a> {
+impl ValueRef<'_> {
     /// The form a chunk holds: bytes over [`MAX_INLINE_VALUE`] become the id of their blob.
     #[must_use]
     pub fn stored(self, keys: &IdentityKeys) -> Self {

@@ -72,7 +72,9 @@ impl Columns {
         ] {
             bytes.clear();
         }
-        self.stats.iter_mut().for_each(Vec::clear);
+        for column in &mut self.stats {
+            column.clear();
+        }
         self.flags.clear();
         self.acl_index.clear();
     }
@@ -224,16 +226,20 @@ fn write(out: &mut Vec<u8>, columns: &mut Columns, acls: Vec<&[u8]>, entries: u6
     varint::put(out, tombstones);
     let before = [&columns.tombstones, &columns.shared, &columns.suffix_lens, &columns.suffixes];
     let after = [&lists, &columns.value_lens, &columns.blobs, &columns.values];
-    before.iter().for_each(|column| varint::put(out, column.len() as u64));
+    for column in before {
+        varint::put(out, column.len() as u64);
+    }
     let mut start = 0;
     for end in ends {
         varint::put(out, (end - start) as u64);
         start = end;
     }
-    after.iter().for_each(|column| varint::put(out, column.len() as u64));
-    before.iter().for_each(|column| out.extend_from_slice(column));
-    out.extend_from_slice(&integers);
-    after.iter().for_each(|column| out.extend_from_slice(column));
+    for column in after {
+        varint::put(out, column.len() as u64);
+    }
+    for column in before.into_iter().chain([&integers]).chain(after) {
+        out.extend_from_slice(column);
+    }
 }
 
 /// An integer column: nothing where all residues are zero under predictor 0, else the predictor and the residues.

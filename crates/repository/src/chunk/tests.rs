@@ -19,7 +19,7 @@ fn changes(seed: u64, len: usize) -> Vec<Change> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn extremes_come_back() {
         acl: [0; 3000].into(),
         value,
     };
-    let records = [at(b"", Value::Bytes(vec![1; MAX_INLINE_VALUE].into())), at(&[b'k'; 1 << 20], Value::Null)];
+    let records = [at(b"", Value::Bytes(vec![1; MAX_INLINE_VALUE].into())), at(&vec![b'k'; 1 << 20], Value::Null)];
     let chunk = Chunk::decode(encode(&records[..]).into()).unwrap();
     assert_eq!([chunk.get(0), chunk.get(1)], [Some(records[0].as_ref()), Some(records[1].as_ref())]);
     assert_eq!(Chunk::decode(encode(&records[..0]).into()).unwrap().len(), 0);
@@ -114,9 +114,9 @@ fn large_values_are_reported() {
     let large = vec![5; MAX_INLINE_VALUE + 1];
     records[1].value = Value::Bytes(large.clone().into());
     let mut encoder = ChunkEncoder::new(&keys);
-    let encoded = encoder.encode(&records[..], 0..3).unwrap();
+    let chunk = encoder.encode(&records[..], 0..3).unwrap();
     let id = keys.blob_id(BlobKind::Value, &large);
-    assert!(encoded.out_of_line.contains(&OutOfLine { position: 1, id, len: large.len() as u64 }));
+    assert!(chunk.out_of_line.contains(&OutOfLine { position: 1, id, len: large.len() as u64 }));
 }
 
 /// Truncated anywhere and with any byte changed, a chunk is refused or decodes to something: never a panic.

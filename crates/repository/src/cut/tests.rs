@@ -4,8 +4,8 @@ use crate::test_records::{Prng, tree};
 /// Items with made-up hashes and sizes.
 struct Made(Vec<(u64, u64)>);
 
-impl Sized64 for Made {
-    fn len(&self) -> usize {
+impl CutItems for Made {
+    fn count(&self) -> usize {
         self.0.len()
     }
     fn size(&self, i: usize) -> u64 {
@@ -26,9 +26,9 @@ fn cuts_by_the_word(items: &Made, rule: CutRule) -> Vec<usize> {
             Some(*offset - size)
         })
         .collect();
-    (1..items.len())
+    (1..items.count())
         .filter(|&i| {
-            (0..items.len()).filter(|&j| j != i && offsets[i].abs_diff(offsets[j]) <= rule.window).all(|j| {
+            (0..items.count()).filter(|&j| j != i && offsets[i].abs_diff(offsets[j]) <= rule.window).all(|j| {
                 let (mine, other) = (items.0[i].0, items.0[j].0);
                 other < mine || (other == mine && j > i)
             })
@@ -64,7 +64,7 @@ fn segments_cover_everything_and_none_is_too_large() {
     let rising = Made((0..1000).map(|i| (i, 10)).collect());
     for items in [made(1, 5000, u64::MAX), made(2, 5000, 3), rising, Made(vec![(1, 5000)]), Made(vec![])] {
         let parts = segments(&items, SMALL);
-        assert_eq!(parts.iter().cloned().flatten().collect::<Vec<_>>(), (0..items.len()).collect::<Vec<_>>());
+        assert_eq!(parts.iter().cloned().flatten().collect::<Vec<_>>(), (0..items.count()).collect::<Vec<_>>());
         for part in &parts {
             let bytes: u64 = part.clone().map(|i| items.size(i)).sum();
             assert!(bytes <= SMALL.max_segment || part.len() == 1, "{part:?} has {bytes} bytes");

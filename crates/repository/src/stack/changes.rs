@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::{Scan, Stack, StretchReader};
 use crate::blobs::BlobSource;
-use crate::chunk::ChunkEncoder;
+use crate::chunk::{ChunkEncoder, ChunkError};
 use crate::ids::BlobKind;
 use crate::record::{RecordLens, RecordRef, SortedRecords};
 use crate::state_digest::{RecordHasher, StateDigest};
@@ -120,9 +120,14 @@ impl<S: BlobSource, R: SortedRecords + ?Sized> Comparison<'_, '_, S, R> {
         if range.len() as u64 != leaf.records {
             return Ok(false);
         }
-        let encoded = encoder.encode(self.records, range)?;
-        Ok(encoded.bytes.len() as u64 == leaf.chunk_bytes
-            && self.stack.keys().blob_id(BlobKind::Leaf, encoded.bytes) == leaf.id)
+        let chunk = match encoder.encode(self.records, range) {
+            Ok(chunk) => chunk,
+            // As many records, but far larger ones.
+            Err(ChunkError::TooLarge { .. }) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(chunk.bytes.len() as u64 == leaf.chunk_bytes
+            && self.stack.keys().blob_id(BlobKind::Leaf, chunk.bytes) == leaf.id)
     }
 
     /// Joins the parent's records of stretch `i` with the new ones.

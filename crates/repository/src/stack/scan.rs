@@ -1,7 +1,7 @@
 //! Reading a range of a stack in stretches, merged.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::blobs::BlobSource;
 use crate::chunk::Chunk;
@@ -10,12 +10,14 @@ use crate::record::RecordRef;
 use crate::table::{KeyRange, Leaf, TableError, read_chunk};
 
 /// A range of a stack, divided where chunks of the base end.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Scan {
     range: KeyRange,
     /// Chunks per table that overlap the range, the base first.
     leaves: Vec<Vec<Leaf>>,
     stretches: Vec<Stretch>,
+    /// Chunks of runs that have only one, read once for all readers: most runs are such, and every stretch asks them.
+    single: Vec<OnceLock<Arc<Chunk>>>,
 }
 
 /// Keys above `after` (from the beginning where `None`) up to and including `upto` (to the end where `None`).
@@ -52,7 +54,8 @@ impl Scan {
             Some(last) => last.upto = None,
             None => stretches.push(Stretch { after: None, upto: None, base: 0..0 }),
         }
-        Self { range, leaves, stretches }
+        let single = leaves.iter().map(|_| OnceLock::new()).collect();
+        Self { range, leaves, stretches, single }
     }
 
     /// Its stretches, in key order; together they are the whole range.
@@ -74,7 +77,8 @@ impl Scan {
 
     /// A reader for one thread; cheapest when its stretches are read in rising order.
     pub fn reader<'s, S: BlobSource + ?Sized>(&'s self, source: &'s S) -> StretchReader<'s, S> {
-        let runs = self.leaves.iter().skip(1).map(|leaves| RunCursor { leaves, chunk: None }).collect();
+        let tables = self.leaves.iter().zip(&self.single).skip(1);
+        let runs = tables.map(|(leaves, single)| RunCursor { leaves, single, chunk: None }).collect();
         StretchReader { scan: self, source, runs }
     }
 }
@@ -90,15 +94,20 @@ pub struct StretchReader<'s, S: ?Sized> {
 /// The chunk of a run that was read last: runs are read front to back.
 struct RunCursor<'s> {
     leaves: &'s [Leaf],
+    single: &'s OnceLock<Arc<Chunk>>,
     chunk: Option<(usize, Arc<Chunk>)>,
 }
 
 impl RunCursor<'_> {
     fn chunk<S: BlobSource + ?Sized>(&mut self, source: &S, i: usize) -> Result<Arc<Chunk>, TableError> {
-        match &self.chunk {
-            Some((at, chunk)) if *at == i => Ok(Arc::clone(chunk)),
+        match (&self.chunk, self.leaves, self.single.get()) {
+            (Some((at, chunk)), ..) if *at == i => Ok(Arc::clone(chunk)),
+            (_, [_], Some(chunk)) => Ok(Arc::clone(chunk)),
             _ => {
                 let chunk = Arc::new(read_chunk(source, &self.leaves[i])?);
+                if let [_] = self.leaves {
+                    let _ = self.single.set(Arc::clone(&chunk));
+                }
                 self.chunk = Some((i, Arc::clone(&chunk)));
                 Ok(chunk)
             }

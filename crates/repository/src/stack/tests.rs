@@ -86,9 +86,9 @@ fn history(seed: u64, len: usize, backups: usize, force: impl Fn(usize) -> Optio
         let records: Vec<Record> = model.values().cloned().collect();
         let parent = states.last().unwrap().0.clone();
         let stack = Stack::new(parent.clone(), &blobs, &keys);
-        let seen = Mutex::new(0);
-        let set = stack.changes_to(&records[..], &|_, _| *seen.lock().unwrap() += 1).unwrap();
-        assert_eq!(*seen.lock().unwrap(), set.entries.len());
+        let visits = Mutex::new(0);
+        let set = stack.changes_to(&records[..], &|_, _| *visits.lock().unwrap() += 1).unwrap();
+        assert_eq!(*visits.lock().unwrap(), set.entries.len());
         assert_eq!(set.created + set.updated + set.deleted, set.entries.len() as u64);
         assert_eq!(before.plus(set.digest_delta), digest(&model, &keys), "seed {seed}, backup {backup}");
         let size = NewChanges { entries: set.entries.len() as u64, bytes: 0 };

@@ -121,24 +121,24 @@ impl<'a, S: BlobSink + ?Sized> TableBuilder<'a, S> {
         range: Range<usize>,
         encoder: &mut ChunkEncoder<'_>,
     ) -> Result<WrittenLeaf, TableError> {
-        let encoded = encoder.encode(records, range.clone())?;
-        let id = self.keys.blob_id(BlobKind::Leaf, encoded.bytes);
-        self.sink.put(PlainBlob { id, kind: BlobKind::Leaf, bytes: encoded.bytes })?;
+        let chunk = encoder.encode(records, range.clone())?;
+        let id = self.keys.blob_id(BlobKind::Leaf, chunk.bytes);
+        self.sink.put(PlainBlob { id, kind: BlobKind::Leaf, bytes: chunk.bytes })?;
         let mut key = Vec::new();
-        for value in encoded.out_of_line {
+        for value in chunk.out_of_line {
             if let ValueRef::Bytes(bytes) = records.record(value.position, &mut key).value {
                 self.sink.put(PlainBlob { id: value.id, kind: BlobKind::Value, bytes })?;
             }
         }
         let entry = NodeEntry {
-            last_key: encoded.last_key.to_vec(),
+            last_key: chunk.last_key.to_vec(),
             id,
-            records: encoded.records,
-            tombstones: encoded.tombstones,
-            chunk_bytes: encoded.bytes.len() as u64,
-            highest_mzxid: encoded.highest_mzxid,
+            records: chunk.records,
+            tombstones: chunk.tombstones,
+            chunk_bytes: chunk.bytes.len() as u64,
+            highest_mzxid: chunk.highest_mzxid,
         };
-        let values = encoded.out_of_line.iter().map(|value| RefsEntry { id: value.id, len: value.len }).collect();
+        let values = chunk.out_of_line.iter().map(|value| RefsEntry { id: value.id, len: value.len }).collect();
         let digest = if self.span.kind == TableKind::Base { self.digest_of(records, range) } else { StateDigest::ZERO };
         Ok(WrittenLeaf { entry, values, digest })
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::TableError;
 use crate::codec;
-use crate::cut::{CutRule, Sized64, segments};
-use crate::ids::BlobId;
+use crate::cut::{CutItems, CutRule, segments};
+use crate::ids::{BlobId, first_u64};
 
 /// Largest plaintext of a node, bytes.
 pub const MAX_NODE: usize = 16 << 20;
@@ -79,8 +79,8 @@ impl Node {
 
 struct Entries<'a>(&'a [NodeEntry]);
 
-impl Sized64 for Entries<'_> {
-    fn len(&self) -> usize {
+impl CutItems for Entries<'_> {
+    fn count(&self) -> usize {
         self.0.len()
     }
 
@@ -90,10 +90,7 @@ impl Sized64 for Entries<'_> {
 
     fn hash(&self, i: usize, _: &mut Vec<u8>) -> u64 {
         // Ids are keyed hashes already.
-        self.0.get(i).map_or(0, |entry| {
-            let [a, b, c, d, e, f, g, h, ..] = entry.id.0;
-            u64::from_le_bytes([a, b, c, d, e, f, g, h])
-        })
+        self.0.get(i).map_or(0, |entry| first_u64(&entry.id.0))
     }
 }
 

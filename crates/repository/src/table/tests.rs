@@ -58,7 +58,7 @@ fn a_range_reads_only_what_it_needs() {
         assert_eq!((found.len(), nodes), (1, usize::from(table.root.height)), "record {i}");
     }
     for leaf in &all {
-        assert_eq!(leaves(&blobs, &table.root, &KeyRange::only(&leaf.last_key)), [leaf.clone()]);
+        assert_eq!(leaves(&blobs, &table.root, &KeyRange::only(&leaf.last_key)), std::slice::from_ref(leaf));
     }
     let prefix = KeyRange::prefix(&key(40)[..key(40).len() - 4]);
     assert!(prefix.contains(&key(40)) && prefix.contains(&key(79)) && !prefix.contains(&key(80)));
@@ -149,7 +149,7 @@ fn golden_root() {
     let id = table.root.root.unwrap();
     assert!(blobs.get(&id, crate::BlobKind::Leaf).is_ok());
     let bytes = crate::codec::encode("root", &table.root).unwrap();
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     assert_eq!(
         hex,
         "0001cf1ce408a6194f3783ccb8d619b5cda9ad8171fcd6f905b4634806103f6be46c00009a020001c8000033016d616e616765642d6c6564676572730174656e616e7401746f7069632d30303030303000706172746974696f6e2d3030303033016d616e616765642d6c6564676572730174656e616e7401746f7069632d30303030303000706172746974696f6e2d3030303100"
