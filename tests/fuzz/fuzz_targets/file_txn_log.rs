@@ -26,9 +26,10 @@ fuzz_target!(|bytes: &[u8]| {
         rest = after;
     }
     let log = log.into_inner();
-    let (end, read) = read(&log).expect("checksums are right");
+    // A payload too short for a transaction's header is no record, and damage if another follows.
+    let found = read(&log);
     if whole {
-        assert_eq!((end, read), (LogEnd::Clean, log.len() as u64));
+        assert_eq!(found, Some((LogEnd::Clean, log.len() as u64)));
     }
 });
 
