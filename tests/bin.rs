@@ -1,2 +1,7 @@
 //! The binary under test: the same entry point as `zooark`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -1,2 +1,7 @@
 //! The `zooark` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

@@ -13,6 +13,7 @@ pub mod filter;
 pub mod find;
 pub mod history;
 pub mod identity;
+pub mod inspect;
 pub mod monitor;
 pub mod pipeline;
 pub mod reference;

@@ -1,0 +1,61 @@
+//! What a command works with: settings, where words go, progress, and the wish to stop.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Context as _;
+
+use crate::args::GlobalArgs;
+use crate::output::Output;
+use crate::progress::{Progress, Style};
+use crate::settings::Settings;
+use crate::signals;
+
+/// Everything a command needs besides its own arguments.
+#[derive(Debug)]
+pub struct Context {
+    /// What was asked for and configured.
+    pub settings: Settings,
+    /// Results and words.
+    pub output: Arc<Output>,
+    /// Handed to the engine.
+    pub monitor: Progress,
+    stop: Arc<AtomicBool>,
+}
+
+impl Context {
+    /// Reads the settings; `streams` is whether the command's JSON is a stream of messages.
+    pub fn new(global: &GlobalArgs, streams: bool) -> anyhow::Result<Self> {
+        // A variable that is no text cannot be one of ours, nor one an object store reads.
+        let environment: BTreeMap<String, String> = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let settings = Settings::load(global, environment)?;
+        let output = Arc::new(Output::new(global.json, global.quiet));
+        let stop = Arc::new(AtomicBool::new(false));
+        let style = if global.quiet || global.no_progress || (global.json && !streams) {
+            Style::None
+        } else if global.json {
+            Style::Status
+        } else if io::stderr().is_terminal() {
+            Style::Bars
+        } else {
+            Style::Lines
+        };
+        let monitor = Progress::new(style, Arc::clone(&output), Arc::clone(&stop));
+        Ok(Self { settings, output, monitor, stop })
+    }
+
+    /// Hands all results to the reader.
+    pub fn finish(&self) -> anyhow::Result<()> {
+        self.monitor.clear();
+        Ok(self.output.flush()?)
+    }
+
+    /// From here on Ctrl-C lets the operation end cleanly. Not earlier: at a prompt it should end the process.
+    pub fn catch_interrupts(&self) -> anyhow::Result<()> {
+        signals::raise_on_interrupt(Arc::clone(&self.stop)).context("cannot listen for signals")
+    }
+}
