@@ -391,7 +391,7 @@ impl Base {
 /// The newest snapshot of a lineage, and the highest number in use. With a warm cache: one GET that confirms the newest
 /// known manifest and one that shows there is no later one. Otherwise one LIST.
 async fn newest_manifest(shared: &Shared, lineage: LineageId) -> Result<(Option<Manifest>, u64), RepositoryError> {
-    let fact = shared.cache.fact(&newest_fact(lineage)).and_then(|f| String::from_utf8(f).ok());
+    let fact = shared.cache.fact(&newest_fact(lineage)).and_then(|f| String::from_utf8(f.into()).ok());
     if shared.config.store.creates_exclusively
         && let Some(path) = fact
         && let Some((_, mut seq)) = parse_path(&path)
