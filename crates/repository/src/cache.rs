@@ -301,7 +301,9 @@ impl Drop for OpenCache {
         let bytes = state.journal_bytes.saturating_add(state.fresh_bytes as u64);
         if state.journals.len() >= MAX_JOURNALS || bytes > MAX_JOURNAL_BYTES {
             state.merge(folder, self.budget);
-        } else if let Err(error) = journal::write(&journal_folder(folder), &state.rows, &state.fresh) {
+        } else if let Err(error) =
+            journal::write(&journal_folder(folder), &state.rows, &state.fresh, state.journals.last())
+        {
             tracing::debug!(%error, "the cache could not be written");
         }
     }

@@ -91,6 +91,8 @@ struct Base {
     avoid: Avoid,
     parent: Option<Manifest>,
     next_seq: u64,
+    /// Whether the store lets exactly one of two writers have a number.
+    exclusive: bool,
     /// Blobs the new snapshot may refer to without uploading them.
     reachable: HashMap<BlobId, PackId>,
 }
@@ -172,8 +174,7 @@ impl BackupSession {
             return Err(RepositoryError::TooSlow { limit_s: limit.as_secs() });
         }
         let body = SnapshotManifest { parent: self.base.parent.as_ref().map(|p| p.id), fields, stack, new_packs };
-        let exclusive = self.shared.config.store.creates_exclusively;
-        let path = if exclusive {
+        let path = if self.base.exclusive {
             manifest_path(self.lineage, self.base.next_seq)
         } else {
             shared_manifest_path(self.lineage, self.base.next_seq, ulid::Ulid::generate())
@@ -361,6 +362,7 @@ fn newest_fact(lineage: LineageId) -> String {
 
 impl Base {
     async fn find(shared: &Shared, lineage: LineageId) -> Result<Self, RepositoryError> {
+        let exclusive = shared.creates_exclusively().await?;
         let (began, began_wall) = (Moment::now(), SystemTime::now());
         let known = shared.cache.fact(AVOID_FACT).and_then(|fact| {
             let (newest, packs) = decode::<(u64, Vec<PackId>), MAX_FACT>("cached lists", &fact).ok()?;
@@ -372,7 +374,7 @@ impl Base {
         {
             shared.cache.put_fact(AVOID_FACT, &fact);
         }
-        let (parent, newest_seq) = newest_manifest(shared, lineage).await?;
+        let (parent, newest_seq) = newest_manifest(shared, lineage, exclusive).await?;
         let mut reachable = HashMap::new();
         if let Some(parent) = &parent {
             let usable: Vec<PackId> = parent.packs().into_iter().filter(|p| !avoid.packs.contains(p)).collect();
@@ -384,15 +386,19 @@ impl Base {
             object: format!("snapshots/{lineage}"),
             what: "its numbers are used up".to_owned(),
         })?;
-        Ok(Self { began, began_wall, avoid, parent, next_seq, reachable })
+        Ok(Self { began, began_wall, avoid, parent, next_seq, exclusive, reachable })
     }
 }
 
 /// The newest snapshot of a lineage, and the highest number in use. With a warm cache: one GET that confirms the newest
 /// known manifest and one that shows there is no later one. Otherwise one LIST.
-async fn newest_manifest(shared: &Shared, lineage: LineageId) -> Result<(Option<Manifest>, u64), RepositoryError> {
+async fn newest_manifest(
+    shared: &Shared,
+    lineage: LineageId,
+    exclusive: bool,
+) -> Result<(Option<Manifest>, u64), RepositoryError> {
     let fact = shared.cache.fact(&newest_fact(lineage)).and_then(|f| String::from_utf8(f.into()).ok());
-    if shared.config.store.creates_exclusively
+    if exclusive
         && let Some(path) = fact
         && let Some((_, mut seq)) = parse_path(&path)
         && let Some(cached) = shared.cache.manifest(&path)

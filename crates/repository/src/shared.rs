@@ -16,6 +16,7 @@ use crate::ids::{BlobId, PackId};
 use crate::locations::Locations;
 use crate::manifest::{MAX_MANIFEST, Manifest, ManifestBody, decode_manifest, parse_path};
 use crate::pack::{PackIndex, TAIL_READ, Tail, pack_path, read_tail};
+use crate::probe::creates_exclusively;
 
 /// Requests for metadata in flight at once.
 const PARALLEL: usize = 16;
@@ -64,6 +65,22 @@ impl Shared {
             handle: self.handle.clone(),
             keys: RwLock::default(),
         }
+    }
+
+    /// Whether exactly one of concurrent creates wins here. A repository that was moved is probed anew, once where there
+    /// is a cache to remember it.
+    pub(crate) async fn creates_exclusively(&self) -> Result<bool, RepositoryError> {
+        let here = blake3::hash(self.store.identity().as_bytes());
+        if self.config.store.identity_hash == *here.as_bytes() {
+            return Ok(self.config.store.creates_exclusively);
+        }
+        let fact = format!("exclusive creates {here}");
+        if let Some(known) = self.cache.fact(&fact) {
+            return Ok(*known == *b"1");
+        }
+        let found = creates_exclusively(&self.store).await?;
+        self.cache.put_fact(&fact, if found { b"1" } else { b"0" });
+        Ok(found)
     }
 
     /// Unwraps an object key, once per object.

@@ -18,7 +18,7 @@ pub mod conformance;
 pub mod faults;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -25,7 +25,7 @@ async fn a_directory_conforms() {
 }
 
 /// An S3 server in this process, on a free loopback port.
-async fn s3(root: &std::path::Path, options: StoreOptions) -> Store {
+pub(crate) async fn s3(root: &std::path::Path, options: StoreOptions) -> Store {
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use s3s::auth::SimpleAuth;
     use s3s::service::S3ServiceBuilder;

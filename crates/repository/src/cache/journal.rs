@@ -94,7 +94,13 @@ fn read_one(path: &Path, rows: &mut Rows) -> Option<()> {
 }
 
 /// Writes the rows of these keys as a new journal. Not synced: after a crash it is whole, or damaged and deleted.
-pub(super) fn write(folder: &Path, rows: &Rows, keys: &[(Family, Box<[u8]>)]) -> io::Result<()> {
+/// It sorts after `newest`, whose rows this process has seen, also when both were made in one millisecond.
+pub(super) fn write(
+    folder: &Path,
+    rows: &Rows,
+    keys: &[(Family, Box<[u8]>)],
+    newest: Option<&PathBuf>,
+) -> io::Result<()> {
     make_private(folder)?;
     let mut body = Vec::new();
     let mut written = std::collections::HashSet::new();
@@ -111,7 +117,12 @@ pub(super) fn write(folder: &Path, rows: &Rows, keys: &[(Family, Box<[u8]>)]) ->
     }
     let hash = blake3::hash(&body);
     body.extend_from_slice(hash.as_bytes());
-    let name = ulid::Ulid::generate().to_string();
+    let newest = newest.and_then(|path| ulid::Ulid::from_string(path.file_name()?.to_str()?).ok());
+    let mut name = ulid::Ulid::generate();
+    if let Some(newest) = newest.filter(|newest| *newest >= name) {
+        name = newest.increment().unwrap_or(newest);
+    }
+    let name = name.to_string();
     let temporary = folder.join(format!(".{name}"));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     file.write_all(&body)?;

@@ -493,3 +493,38 @@ async fn without_exclusive_creates_both_snapshots_stand() {
     assert_eq!(repository.snapshots().await.unwrap().snapshots.len(), 2);
     assert_eq!(back_up(&repository, "next").await.manifest.seq, 2);
 }
+
+/// What was found out about one store says nothing about another: a moved repository is probed again, once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_moved_repository_is_probed_again() {
+    let old = Store::memory();
+    new_repository(&old, &CacheOptions::none()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let new = Store::open(folder.path().join("r").to_str().unwrap(), &StoreOptions::default()).unwrap();
+    for object in old.list_sorted("").await.unwrap() {
+        new.put(&object.path, old.get(&object.path, 1 << 20).await.unwrap()).await.unwrap();
+    }
+    let root = tempfile::tempdir().unwrap();
+    let cache = CacheOptions::at(root.path());
+    for (text, puts) in [("one", 128 + 2), ("two", 2)] {
+        let before = new.counters();
+        back_up(&reopen(&new, &cache).await, text).await;
+        assert_eq!(new.counters().since(&before).put, puts);
+    }
+}
+
+/// A repository in a bucket: the same calls, over HTTP.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_lives_in_an_s3_bucket() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = crate::backend::tests::s3(folder.path(), StoreOptions::default()).await;
+    let repository = new_repository(&store, &CacheOptions::none()).await;
+    back_up(&repository, "one").await;
+    let second = back_up(&repository, "two").await;
+    let cold = reopen(&store, &CacheOptions::none()).await;
+    assert_eq!(cold.snapshots().await.unwrap().snapshots.len(), 2);
+    let reader = cold.reader(&[&second.manifest]).await.unwrap();
+    for (table, text) in second.manifest.tables().iter().zip(["one", "two"]) {
+        assert_eq!(get(&reader, table.root.unwrap()).unwrap(), text);
+    }
+}
