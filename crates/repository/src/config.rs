@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{HEADER_LEN, ObjectKind, decode_body, encode_body, split_header};
+use crate::codec::{ObjectKind, decode_body, encode_body, split_header};
 use crate::crypto::Crypto;
 use crate::error::RepositoryError;
 use crate::ids::RepositoryId;
@@ -116,11 +116,6 @@ pub fn decode_config(crypto: &Crypto, object: &[u8]) -> Result<Config, Repositor
         return Err(RepositoryError::Inconsistent { object: CONFIG_PATH.to_owned(), what });
     }
     Ok(config)
-}
-
-/// Clear length after the header, for tests of the layout.
-pub const fn clear_end() -> usize {
-    HEADER_LEN + CLEAR_LEN
 }
 
 #[cfg(test)]
