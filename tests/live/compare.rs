@@ -14,12 +14,7 @@ const SHOWN: usize = 20;
 /// Fails with a list of what differs.
 pub fn assert_same<'a>(what: &str, nodes: impl Iterator<Item = NodeRef<'a>>, seen: &Seen) {
     let found = differences(nodes, seen);
-    assert!(
-        found.is_empty(),
-        "{what}: {} differences\n{}",
-        found.len(),
-        found.iter().take(SHOWN).map(|line| format!("  {line}\n")).collect::<String>()
-    );
+    assert!(found.is_empty(), "{what}: {} differences\n{}", found.len(), found[..found.len().min(SHOWN)].join("\n"));
 }
 
 /// Fails with a list of what differs between what two clients saw.

@@ -2,9 +2,13 @@
 //! what we write they start from.
 //!
 //! Servers come from `tests/live/fetch-zookeeper.sh`; without them these tests fail. At most two Java processes
-//! run at a time (a server and its client), three servers where an ensemble is the point: all tests here share
-//! one lock. `ZOOARK_TEST_LONG=1` runs the same assertions at full sizes.
+//! run at a time (a server and its client), more only where an ensemble is the point: all tests here take turns.
+//! `ZOOARK_TEST_LONG=1` runs the same assertions at full sizes.
 
 mod compare;
+mod ensembles;
+mod kills;
+mod setups;
+mod state;
 mod turn;
 mod versions;

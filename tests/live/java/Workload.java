@@ -40,6 +40,7 @@ import org.apache.zookeeper.data.Stat;
  *   workload NAME CHILDREN [old] every kind of transaction; one node gets CHILDREN children; "old" leaves out
  *                               what a 3.4 server does not know
  *   churn NAME COUNT SEED       COUNT pipelined writes over 1,000 nodes
+ *   flood NAME COUNT SEED       COUNT pipelined values of 900 KB
  *   create NAME PATH TEXT       a persistent node
  *   ephemeral NAME PATH TEXT    a node that ends with the session
  *   own NAME PATH USER          an ACL that gives all to USER, by digest, and read to the world
@@ -84,6 +85,8 @@ public final class Workload {
                 return workload(zk, Integer.parseInt(words[2]), words.length > 3);
             case "churn":
                 return churn(zk, Integer.parseInt(words[2]), Long.parseLong(words[3]));
+            case "flood":
+                return flood(zk, Integer.parseInt(words[2]), Long.parseLong(words[3]));
             case "create":
                 return zk.create(words[2], bytes(words[3]), OPEN, CreateMode.PERSISTENT);
             case "ephemeral":
@@ -343,6 +346,10 @@ public final class Workload {
                 .getMethod("create", String.class, byte[].class, List.class, CreateMode.class, Stat.class)
                 .invoke(zk, "/create2", bytes("with stat"), OPEN, CreateMode.PERSISTENT, new Stat());
         zk.multi(Collections.singletonList(Op.create("/container/in-multi", null, OPEN, container)));
+        zk.create("/container-idle", null, OPEN, container);
+        make(zk, "/container-idle/child", "");
+        zk.delete("/container-idle/child", -1);
+        awaitGone(zk, "/container-idle");
         done.append("container ");
         try {
             java.lang.reflect.Method create = ZooKeeper.class.getMethod("create", String.class, byte[].class,
@@ -351,6 +358,8 @@ public final class Workload {
                     86_400_000L);
             create.invoke(zk, "/ttl-", bytes("t"), OPEN, CreateMode.valueOf("PERSISTENT_SEQUENTIAL_WITH_TTL"),
                     new Stat(), 3_600_000L);
+            create.invoke(zk, "/ttl-short", null, OPEN, CreateMode.valueOf("PERSISTENT_WITH_TTL"), new Stat(), 1L);
+            awaitGone(zk, "/ttl-short");
             done.append("ttl");
         } catch (java.lang.reflect.InvocationTargetException e) {
             if (!(e.getCause() instanceof KeeperException.UnimplementedException)) {
@@ -358,6 +367,17 @@ public final class Workload {
             }
         }
         return done.toString();
+    }
+
+    /** Waits until the server itself removes the node. */
+    private static void awaitGone(ZooKeeper zk, String path) throws Exception {
+        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(60);
+        while (zk.exists(path, false) != null) {
+            if (System.nanoTime() > end) {
+                throw new IllegalStateException("the server left " + path + " where it is");
+            }
+            Thread.sleep(50);
+        }
     }
 
     /** Writes that overlap each other, so that a server snapshots and logs under load. */
@@ -413,6 +433,30 @@ public final class Workload {
             }
         }
         window.acquire(WINDOW);
+        return "" + done;
+    }
+
+    /** Values so large that a server writes one at nearly any moment. */
+    private static String flood(ZooKeeper zk, int count, long seed) throws Exception {
+        final Semaphore window = new Semaphore(8);
+        final AtomicInteger done = new AtomicInteger();
+        Random random = new Random(seed);
+        byte[] value = new byte[900 * 1024];
+        if (zk.exists("/flood", false) == null) {
+            make(zk, "/flood", "");
+        }
+        for (int i = 0; i < count; i++) {
+            window.acquire();
+            random.nextBytes(value);
+            zk.setData("/flood", value.clone(), -1, new AsyncCallback.StatCallback() {
+                @Override
+                public void processResult(int rc, String p, Object ctx, Stat stat) {
+                    done.addAndGet(rc == 0 ? 1 : 0);
+                    window.release();
+                }
+            }, null);
+        }
+        window.acquire(8);
         return "" + done;
     }
 

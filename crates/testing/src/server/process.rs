@@ -92,13 +92,19 @@ impl Process {
 
     /// As `kill`, and waits until it is gone.
     pub fn terminate(&mut self) -> Result<()> {
-        let asked = Command::new("kill").arg(self.child.id().to_string()).status()?;
-        if !asked.success() {
-            bail!("stopping {}: kill failed ({asked})", self.what);
-        }
+        self.signal("TERM")?;
         let child = &mut self.child;
         wait_until(PATIENCE, || child.try_wait().is_ok_and(|status| status.is_some()))
             .with_context(|| format!("stopping {}", self.what))
+    }
+
+    /// Sends a signal by its name.
+    pub fn signal(&mut self, name: &str) -> Result<()> {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status()?;
+        if !sent.success() {
+            bail!("sending {name} to {}: kill failed ({sent})", self.what);
+        }
+        Ok(())
     }
 
     /// Whether it has not ended.

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
@@ -192,6 +193,18 @@ impl Server {
     /// The last lines it printed.
     pub fn output_tail(&self) -> String {
         self.process.as_ref().map(Process::output_tail).unwrap_or_default()
+    }
+
+    /// A program of the server's own jars, to be given its arguments; its output goes nowhere.
+    pub fn java_tool(&self, class: &str) -> Command {
+        let mut command = self.jars.java();
+        command.arg(class).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// Stops the process where it is, as a machine that hangs.
+    pub fn pause(&mut self) -> Result<()> {
+        self.process.as_mut().context("the server was not started")?.signal("STOP")
     }
 
     /// As `kill -9`.

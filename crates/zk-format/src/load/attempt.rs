@@ -53,6 +53,8 @@ struct Run {
     reached: Zxid,
     last_change: Option<Zxid>,
     own_digest: Option<Zxid>,
+    /// Whether that digest reads `?` for characters beyond ASCII.
+    own_ascii: bool,
     unlisted_close: Option<Zxid>,
 }
 
@@ -175,7 +177,8 @@ impl<'a> Attempt<'a> {
     fn replay(&self, base: &Base, limit: Option<Zxid>, end: Option<Zxid>) -> Result<Run, LoadError> {
         let tree = &base.tree;
         let within_limit = |zxid: &Zxid| limit.is_none_or(|limit| *zxid <= limit);
-        let matches = matches!(tree.check_digest(), DigestCheck::Matches | DigestCheck::MatchesAscii);
+        let check = tree.check_digest();
+        let matches = matches!(check, DigestCheck::Matches | DigestCheck::MatchesAscii);
         let own_digest = tree.stated_digest().filter(|_| matches).map(|stated| stated.zxid.max(tree.zxid()));
         let own_digest = own_digest.filter(within_limit);
         let whole_after = own_digest.unwrap_or(tree.zxid());
@@ -213,7 +216,8 @@ impl<'a> Attempt<'a> {
         let chain = chain.map_err(|error: LoadError| if base.path.is_none() { log_only(error) } else { error })?;
         let replayed = replay.finish().map_err(session_nodes)?;
         let reached = replayed.zxid.max(whole_after);
-        Ok(Run { replayed, chain, reached, last_change, own_digest, unlisted_close })
+        let own_ascii = own_digest.is_some() && check == DigestCheck::MatchesAscii;
+        Ok(Run { replayed, chain, reached, last_change, own_digest, own_ascii, unlisted_close })
     }
 
     /// A snapshot file behind the one in use must be a point of the history that the logs tell.
@@ -229,12 +233,19 @@ impl<'a> Attempt<'a> {
     }
 
     fn conclude(&mut self, base: Base, run: Run, end: Option<Zxid>) -> Result<Loaded, LoadError> {
-        let Run { replayed, chain, reached, last_change, own_digest, unlisted_close } = run;
+        let Run { mut replayed, chain, reached, last_change, own_digest, own_ascii, unlisted_close } = run;
         let snapshot = base.tree.zxid();
         if base.path.is_none()
             && let Some(miss) = &replayed.first_miss
         {
             return Err(LoadError::LogOnly { why: miss.to_string() });
+        }
+        let mut verdict = replayed.verdict;
+        if own_ascii && !verdict.ascii {
+            // No digest followed the file's own, so the replay did not notice of which kind they are.
+            verdict.ascii = true;
+            let correction = base.tree.digest_ascii().wrapping_sub(base.tree.digest());
+            replayed.digest = replayed.digest.wrapping_add(correction);
         }
         let (consistency, proof, judged) = judge(&Evidence {
             snapshot,
@@ -245,7 +256,7 @@ impl<'a> Attempt<'a> {
             last_change,
             unlisted_close,
             end_stated: base.tree.stated_digest().is_some() || base.tree.last_zxid().is_some(),
-            verdict: replayed.verdict,
+            verdict,
             first_miss: replayed.first_miss.as_ref(),
             boundaries: &chain.boundaries,
         });
