@@ -17,11 +17,13 @@ pub mod commands;
 pub mod context;
 pub mod credentials;
 pub mod exit;
+pub mod opening;
 pub mod output;
 pub mod progress;
 pub mod reference;
 pub mod settings;
 pub mod signals;
+pub mod znode;
 
 use std::process::ExitCode;
 

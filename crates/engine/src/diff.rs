@@ -17,7 +17,6 @@ use crate::convert::{descendants_range, record_ref};
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Phase, Unit};
-use crate::repo::Repo;
 use crate::state::StateRecords;
 use crate::tree::SnapshotTree;
 use crate::znode::Znode;
@@ -125,7 +124,6 @@ pub fn endpoint<'r>(endpoint: &Endpoint, monitor: &dyn Monitor) -> Result<Side<'
 
 /// Calls `visit` with every node that differs, in key order.
 pub fn run(
-    repo: Option<&Repo>,
     before: &Side<'_>,
     after: &Side<'_>,
     options: &DiffOptions,
@@ -154,9 +152,9 @@ pub fn run(
     monitor.begin(Phase::Comparing, Unit::Nodes, None);
     match (before, after) {
         (Side::Snapshot(before), Side::Snapshot(after)) => snapshots(before, after, options, &mut each)?,
-        (Side::Snapshot(before), Side::DataDir(after)) => with_datadir(repo, before, after, &mut each)?,
+        (Side::Snapshot(before), Side::DataDir(after)) => with_datadir(before, after, &mut each)?,
         (Side::DataDir(before), Side::Snapshot(after)) => {
-            with_datadir(repo, after, before, &mut |snapshot, datadir| each(datadir, snapshot))?;
+            with_datadir(after, before, &mut |snapshot, datadir| each(datadir, snapshot))?;
         }
         (Side::DataDir(before), Side::DataDir(after)) => datadirs(before, after, &mut each)?,
     }
@@ -199,15 +197,7 @@ fn snapshots(
 }
 
 /// A full read's comparison finds the differing keys on all processors; they are visited in order afterwards.
-fn with_datadir(
-    repo: Option<&Repo>,
-    snapshot: &SnapshotTree<'_>,
-    datadir: &Loaded,
-    each: &mut Each<'_>,
-) -> Result<(), EngineError> {
-    let Some(_) = repo else {
-        return Err(EngineError::new(ErrorKind::Usage, "comparing with a snapshot needs its repository: give --repo"));
-    };
+fn with_datadir(snapshot: &SnapshotTree<'_>, datadir: &Loaded, each: &mut Each<'_>) -> Result<(), EngineError> {
     let records = StateRecords::new(&datadir.tree, &[], &Filter::default());
     let found = std::sync::Mutex::new(Vec::new());
     snapshot.stack().changes_to(&records, &|old, new| {

@@ -65,6 +65,16 @@ impl EngineError {
     }
 }
 
+impl EngineError {
+    /// The wrapped error, where it is one of this type.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        match &self.said {
+            Said::There(error) => error.downcast_ref(),
+            Said::Here { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.said {

@@ -31,3 +31,4 @@ pub use filter::Filter;
 pub use monitor::{Cancelled, Monitor, Phase, Silent, Unit};
 pub use reference::SnapshotRef;
 pub use repo::{Access, Repo};
+pub use repository;

@@ -1,9 +1,24 @@
 //! One file per command: its flags, the request it makes of the engine, and how the answer is shown.
 
+pub mod accept;
+pub mod backup;
+pub mod cat;
+pub mod check;
 pub mod completions;
 pub mod config;
+pub mod diff;
+pub mod dump;
+pub mod find;
+pub mod history;
+pub mod init;
 pub mod inspect;
+pub mod ls;
 pub mod man;
+pub mod restore;
+pub mod snapshots;
+pub mod stat;
+pub mod stats;
+pub mod tag;
 pub mod version;
 
 mod selection;
@@ -16,6 +31,36 @@ use crate::exit::Exit;
 /// What `zooark` can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Make a repository
+    Init(init::Args),
+    /// Take one snapshot of a data directory
+    Backup(backup::Args),
+    /// List snapshots
+    Snapshots(snapshots::Args),
+    /// List the children of a znode
+    Ls(ls::Args),
+    /// Show everything about one znode
+    Stat(stat::Args),
+    /// Write the raw value of a znode
+    Cat(cat::Args),
+    /// Find znodes across snapshots
+    Find(find::Args),
+    /// Show the versions of one znode
+    History(history::Args),
+    /// Write every znode as JSON
+    Dump(dump::Args),
+    /// Show sizes
+    Stats(stats::Args),
+    /// Show what differs between two states
+    Diff(diff::Args),
+    /// Restore a snapshot into a data directory
+    Restore(restore::Args),
+    /// Change the tags of snapshots
+    Tag(tag::Args),
+    /// Say that a suspect snapshot is right after all
+    Accept(accept::Args),
+    /// Check the repository
+    Check(check::Args),
     /// Summarise ZooKeeper's own files, without a repository
     Inspect(inspect::Args),
     /// Show the settings that hold
@@ -31,13 +76,28 @@ pub enum Command {
 impl Command {
     /// Whether `--json` of this command is a stream of messages that ends with a summary.
     pub const fn streams_messages(&self) -> bool {
-        false
+        matches!(self, Self::Backup(_) | Self::Restore(_) | Self::Check(_))
     }
 }
 
 /// Runs one command.
 pub fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
     match command {
+        Command::Init(args) => init::run(&args, context),
+        Command::Backup(args) => backup::run(&args, context),
+        Command::Snapshots(args) => snapshots::run(&args, context),
+        Command::Ls(args) => ls::run(&args, context),
+        Command::Stat(args) => stat::run(&args, context),
+        Command::Cat(args) => cat::run(&args, context),
+        Command::Find(args) => find::run(&args, context),
+        Command::History(args) => history::run(&args, context),
+        Command::Dump(args) => dump::run(&args, context),
+        Command::Stats(args) => stats::run(&args, context),
+        Command::Diff(args) => diff::run(&args, context),
+        Command::Restore(args) => restore::run(&args, context),
+        Command::Tag(args) => tag::run(&args, context),
+        Command::Accept(args) => accept::run(&args, context),
+        Command::Check(args) => check::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),
         Command::Config(args) => config::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),

@@ -1,8 +1,12 @@
 //! What commands are told to work on, parsed before anything is opened.
 
-use engine::{EngineError, ErrorKind};
+use engine::reference::SnapshotPath;
+use engine::repository::Snapshot;
+use engine::snapshots::{self, Scope};
+use engine::{EngineError, ErrorKind, Repo};
 use zk_connect::Endpoint;
 
+use crate::context::Context;
 use crate::exit::usage;
 
 /// Parses an endpoint; a kind that cannot be served is refused before anything is opened.
@@ -15,4 +19,69 @@ pub fn endpoint(given: &str, verb: &str) -> anyhow::Result<Endpoint> {
             "{given} is not supported yet: this version can {verb} data directories only (datadir:/path)"
         ))),
     }
+}
+
+/// The cluster to write to: as told, else `default`.
+pub fn cluster(given: Option<&str>, context: &Context) -> String {
+    given
+        .map(ToOwned::to_owned)
+        .or_else(|| context.settings.get(|layer| layer.cluster.clone()))
+        .unwrap_or_else(|| "default".to_owned())
+}
+
+/// Narrows which snapshots are meant.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ScopeArgs {
+    /// Only snapshots of this cluster [env: ZOOARK_CLUSTER]
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+
+    /// Only snapshots with this tag; may be given several times
+    #[arg(long)]
+    pub tag: Vec<String>,
+}
+
+impl ScopeArgs {
+    /// The scope.
+    pub fn scope(&self, context: &Context) -> Scope {
+        let cluster = self.cluster.clone().or_else(|| context.settings.get(|layer| layer.cluster.clone()));
+        Scope { cluster, tags: self.tag.clone() }
+    }
+}
+
+/// Parses `SNAPSHOT[:/path]`.
+pub fn snapshot_path(given: &str) -> Result<SnapshotPath, String> {
+    given.parse().map_err(|error: engine::reference::ReferenceError| error.to_string())
+}
+
+/// Finds the snapshot and the node's path as stored.
+pub fn resolve(
+    repo: &Repo,
+    given: &SnapshotPath,
+    scope: &Scope,
+    context: &Context,
+) -> anyhow::Result<(Snapshot, Vec<u8>)> {
+    let snapshot = snapshots::resolve(repo, &given.snapshot, scope, &context.monitor)?;
+    Ok((snapshot, node_path(&given.path)?))
+}
+
+/// A path as somebody typed it.
+pub fn node_path(given: &str) -> anyhow::Result<Vec<u8>> {
+    if given.is_empty() {
+        return Ok(Vec::new());
+    }
+    zk_format::path::parse(given).map_err(|error| usage(format!("{given:?} is no path of a znode: {error}")))
+}
+
+/// No such node in that snapshot.
+pub fn missing(snapshot: &Snapshot, path: &[u8]) -> anyhow::Error {
+    EngineError::new(
+        ErrorKind::Failed,
+        format!(
+            "snapshot {} has no node {}; `zooark find` tells which snapshots have it",
+            snapshot.id().short(),
+            zk_format::path::display(path)
+        ),
+    )
+    .into()
 }

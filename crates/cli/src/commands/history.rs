@@ -1,0 +1,85 @@
+//! `history`: the versions of one znode.
+
+use engine::{history, snapshots};
+use serde::Serialize;
+
+use crate::commands::selection::{self, ScopeArgs};
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::{opening, output, znode};
+
+/// Shows each version of one znode across snapshots, oldest first.
+#[derive(Debug, clap::Args)]
+#[command(after_long_help = "Examples:
+  zooark history /controller_epoch
+  zooark history /config/topics/orders --cluster prod --json")]
+pub struct Args {
+    /// Absolute path of the znode
+    path: String,
+
+    #[command(flatten)]
+    scope: ScopeArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Version {
+    snapshot_id: String,
+    time: jiff::Timestamp,
+    exists: bool,
+    node: Option<znode::ZnodeJson>,
+}
+
+/// Runs it.
+pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
+    let path = selection::node_path(&args.path)?;
+    let repo = opening::repository(context)?;
+    context.catch_interrupts()?;
+    let within = snapshots::list(&repo, &args.scope.scope(context), &context.monitor)?;
+    let mut versions = 0_u64;
+    let mut failed = None;
+    history::run(&repo, &within, &path, &context.monitor, &mut |version| {
+        versions += 1;
+        let time = snapshots::time(&version.snapshot);
+        let shown = if context.output.json {
+            context.output.object(&Version {
+                snapshot_id: version.snapshot.id().to_string(),
+                time,
+                exists: version.node.is_some(),
+                node: version.node.as_ref().map(|node| znode::json(node, true)),
+            })
+        } else {
+            let state = version.node.as_ref().map_or_else(
+                || "does not exist".to_owned(),
+                |node| {
+                    format!(
+                        "v{} a{} {} {}",
+                        node.stat.version,
+                        node.stat.aversion,
+                        node.stat.mzxid,
+                        preview(node.data.as_deref())
+                    )
+                },
+            );
+            context.output.line(format_args!("{}  {}  {state}", version.snapshot.id().short(), output::time(time)))
+        };
+        failed = failed.take().or(shown.err());
+        Ok(())
+    })?;
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    context.monitor.clear();
+    context.output.say(format_args!("{versions} versions in {} snapshots", within.len()));
+    Ok(Exit::Done)
+}
+
+/// The beginning of a value on one line.
+fn preview(data: Option<&[u8]>) -> String {
+    const SHOWN: usize = 60;
+    let Some(data) = data else { return "null".to_owned() };
+    match std::str::from_utf8(data) {
+        Ok(text) if text.chars().count() <= SHOWN => output::plain(text),
+        Ok(text) => format!("{}… ({} bytes)", output::plain(&text.chars().take(SHOWN).collect::<String>()), data.len()),
+        Err(_) => format!("{} bytes", data.len()),
+    }
+}

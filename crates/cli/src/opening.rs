@@ -1,0 +1,85 @@
+//! Opening the repository that the settings name.
+
+use engine::repository::RepositoryError;
+use engine::repository::backend::StoreOptions;
+use engine::repository::cache::{CacheOptions, CacheStatus};
+use engine::repository::keys::{Credentials, KeyFile};
+use engine::{Access, Repo};
+use secrecy::SecretString;
+
+use crate::context::Context;
+use crate::credentials::{self, Given};
+use crate::exit::usage;
+
+/// A key file is 32 bytes in hex and a line of text.
+const MAX_KEY_FILE: u64 = 4096;
+
+/// How to reach the repository, with these credentials.
+pub fn access(context: &Context, credentials: Credentials) -> anyhow::Result<Access> {
+    let settings = &context.settings;
+    Ok(Access {
+        location: settings.repository()?,
+        store: StoreOptions {
+            options: settings.options().into_iter().map(|(key, (value, _))| (key, value)).collect(),
+            environment: settings.environment.clone(),
+            limit_upload: settings.get(|layer| layer.limit_upload),
+            limit_download: settings.get(|layer| layer.limit_download),
+            ..StoreOptions::default()
+        },
+        credentials,
+        cache: settings.cache_dir().map_or_else(CacheOptions::none, CacheOptions::at),
+    })
+}
+
+/// What the settings give; nothing where they give nothing.
+pub fn given_credentials(context: &Context) -> anyhow::Result<Credentials> {
+    Ok(match credentials::given(&context.settings)? {
+        Given::Nothing => Credentials::None,
+        Given::Password(password) => Credentials::Password(password),
+        Given::KeyFile(path) => Credentials::KeyFile(read_key_file(&path)?),
+    })
+}
+
+/// Opens the repository; asks for the password on a terminal where one is needed and none is given.
+pub fn repository(context: &Context) -> anyhow::Result<Repo> {
+    let access = access(context, given_credentials(context)?)?;
+    let opened = match Repo::open(&access) {
+        Err(error) if access.credentials.is_none() && needs_password(&error) && credentials::can_ask() => {
+            let password: SecretString = credentials::ask()?;
+            Repo::open(&Access { credentials: Credentials::Password(password), ..access })
+        }
+        opened => opened,
+    };
+    let repo = opened?;
+    match repo.cache_status() {
+        CacheStatus::Open | CacheStatus::Off => {}
+        CacheStatus::Busy => context.output.say("another process uses the local cache; going on without it"),
+        CacheStatus::Failed(why) => {
+            context.output.say(format_args!("going on without the local cache: {why}; it may be deleted at any time"));
+        }
+    }
+    Ok(repo)
+}
+
+fn needs_password(error: &engine::EngineError) -> bool {
+    error
+        .downcast_ref::<RepositoryError>()
+        .is_some_and(|error| matches!(error, RepositoryError::CredentialsNeeded { .. }))
+}
+
+/// Reads a key file.
+pub fn read_key_file(path: &std::path::Path) -> anyhow::Result<KeyFile> {
+    use std::io::Read as _;
+
+    use anyhow::Context as _;
+    let mut contents = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(MAX_KEY_FILE + 1).read_to_end(&mut contents))
+        .with_context(|| format!("cannot read the key file {}", path.display()))?;
+    if contents.len() as u64 > MAX_KEY_FILE {
+        return Err(usage(format!("{} is too large for a key file", path.display())));
+    }
+    let key = KeyFile::parse(&contents).map_err(engine::EngineError::from);
+    zeroize::Zeroize::zeroize(&mut contents);
+    Ok(key?)
+}
