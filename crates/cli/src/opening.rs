@@ -53,7 +53,6 @@ pub fn repository(context: &Context) -> anyhow::Result<Repo> {
     let repo = opened?;
     match repo.cache_status() {
         CacheStatus::Open | CacheStatus::Off => {}
-        CacheStatus::Busy => context.output.say("another process uses the local cache; going on without it"),
         CacheStatus::Failed(why) => {
             context.output.say(format_args!("going on without the local cache: {why}; it may be deleted at any time"));
         }
