@@ -1,5 +1,7 @@
 //! The whole program, command by command, as a person runs it: own home, own cache, no network.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod basics;
 mod config;
 mod inspect;

@@ -5,6 +5,8 @@
 //! run at a time (a server and its client), more only where an ensemble is the point: all tests here take turns.
 //! `ZOOARK_TEST_LONG=1` runs the same assertions at full sizes.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod compare;
 mod ensembles;
 mod kills;

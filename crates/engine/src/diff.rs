@@ -55,6 +55,7 @@ pub enum Change {
 
 /// One node that differs.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each tells one way to differ, and they combine")]
 pub struct Difference {
     /// How.
     pub change: Change,

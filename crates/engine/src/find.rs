@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use regex::bytes::Regex;
-use repository::Snapshot;
 use repository::stack;
 use repository::table::KeyRange;
+use repository::{RecordRef, Snapshot};
 
 use crate::error::EngineError;
 use crate::filter::Filter;
@@ -104,17 +104,24 @@ fn changed(
         if failed.is_err() {
             return;
         }
-        let mut one = || {
-            let old = old.map_or(Ok(None), |record| before.made(&record))?.filter(|node| pattern.matches(node));
-            let new = new.map_or(Ok(None), |record| after.made(&record))?.filter(|node| pattern.matches(node));
-            match (old, new) {
-                (Some(old), None) => gone.push(old.path),
-                (_, Some(new)) => come.push(new),
-                (None, None) => {}
-            }
-            Ok(())
-        };
-        failed = one();
+        failed = one(before, after, old, new, pattern).map(|(old, new)| match (old, new) {
+            (Some(old), None) => gone.push(old.path),
+            (_, Some(new)) => come.push(new),
+            (None, None) => {}
+        });
     })?;
     failed
+}
+
+/// Both sides of one difference, as far as they match.
+fn one(
+    before: &SnapshotTree<'_>,
+    after: &SnapshotTree<'_>,
+    old: Option<RecordRef<'_>>,
+    new: Option<RecordRef<'_>>,
+    pattern: &Pattern,
+) -> Result<(Option<Znode>, Option<Znode>), EngineError> {
+    let old = old.map_or(Ok(None), |record| before.made(&record))?;
+    let new = new.map_or(Ok(None), |record| after.made(&record))?;
+    Ok((old.filter(|node| pattern.matches(node)), new.filter(|node| pattern.matches(node))))
 }

@@ -67,7 +67,7 @@ pub fn info(snapshot: &Snapshot) -> SnapshotInfo {
 
 /// Lower-case hex.
 pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }
 
 fn is_within(snapshot: &Snapshot, scope: &Scope) -> bool {

@@ -151,7 +151,8 @@ fn prefix(path: &[u8], levels: usize) -> Option<Vec<u8>> {
         return None;
     }
     let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
-    let end = slashes.skip(levels).next().unwrap_or(path.len());
+    let mut slashes = slashes;
+    let end = slashes.nth(levels).unwrap_or(path.len());
     path.get(..end).map(<[u8]>::to_vec)
 }
 

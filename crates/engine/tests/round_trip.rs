@@ -1,5 +1,7 @@
 //! The main job on a directory that evolves as a server's does: back up, back up again, restore, compare.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::path::Path;
 
 use anyhow::Result;
@@ -8,6 +10,7 @@ use engine::report::Method;
 use engine::restore::{self, BumpEpoch, DatadirRequest, Server};
 use engine::snapshots::{self, Scope};
 use engine::{Access, Filter, Repo, Silent, SnapshotRef};
+use repository::backend::StoreOptions;
 use repository::cache::CacheOptions;
 use repository::keys::Credentials;
 use repository::repository::InitOptions;
@@ -20,7 +23,7 @@ use zk_format::load::{LoadOptions, load};
 fn access(repository: &Path, cache: Option<&Path>) -> Access {
     Access {
         location: repository.to_str().unwrap().to_owned(),
-        store: Default::default(),
+        store: StoreOptions::default(),
         credentials: Credentials::None,
         cache: cache.map_or_else(CacheOptions::none, CacheOptions::at),
     }

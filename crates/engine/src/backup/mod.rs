@@ -32,6 +32,7 @@ const ATTEMPTS: usize = 5;
 
 /// What to back up, and how.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own that a person sets")]
 pub struct BackupRequest {
     /// Where from.
     pub source: Endpoint,
@@ -117,18 +118,18 @@ fn attempt(
     }
     monitor.check()?;
     let stored = prepared.store(repo, &session, request, monitor)?;
-    commit(repo, &mut session, &prepared, stored, request, parent.as_ref())
+    commit(repo, &mut session, &prepared, &stored, request, parent.as_ref())
 }
 
 fn commit(
     repo: &Repo,
     session: &mut BackupSession,
     prepared: &store::Prepared,
-    stored: store::Stored,
+    stored: &store::Stored,
     request: &BackupRequest,
     parent: Option<&Manifest>,
 ) -> Result<Option<BackupSummary>, EngineError> {
-    let fields = prepared.fields(request, &stored)?;
+    let fields = prepared.fields(request, stored)?;
     match repo.block_on(session.commit(fields, stored.tables.clone()))? {
         CommitOutcome::Committed(committed) => {
             Ok(Some(prepared.summary(request, parent, Some((&committed, stored.rebase)))))

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -106,16 +107,15 @@ pub(super) fn run(
 /// The tables at the head of the file, which must be complete before the first node is written.
 fn contents(tree: &SnapshotTree<'_>, request: &DatadirRequest) -> Result<Contents, EngineError> {
     let sessions = if request.keep_ephemerals { tree.sessions()? } else { Vec::new() };
-    let acls = match stored_acls(&tree.manifest().body.fields) {
-        Some(acls) => acls,
-        None => {
-            let mut found = BTreeSet::new();
-            tree.walk(&request.path, &mut |node| {
-                found.extend(node.acl);
-                std::ops::ControlFlow::Continue(())
-            })?;
-            found.into_iter().collect()
-        }
+    let acls = if let Some(acls) = stored_acls(&tree.manifest().body.fields) {
+        acls
+    } else {
+        let mut found = BTreeSet::new();
+        tree.walk(&[], &mut |node| {
+            found.extend(node.acl);
+            ControlFlow::Continue(())
+        })?;
+        found.into_iter().collect()
     };
     Ok(Contents { acls, sessions })
 }
