@@ -4,7 +4,7 @@
 //! - [`args`] declares the flags every command takes, [`commands`] one file per command.
 //! - [`settings`] merges flags, environment and `zooark.toml`; [`credentials`] finds the password or key.
 //! - [`output`] and [`progress`] shape what is shown; [`exit`] says how it ended.
-//! - [`reference`] renders `docs/cli.md`, pinned by a test.
+//! - [`mod@reference`] renders `docs/cli.md`, pinned by a test.
 
 #![allow(
     clippy::doc_markdown,
