@@ -82,8 +82,9 @@ pub fn report(error: &anyhow::Error, as_message: bool) -> Exit {
     if is_closed_pipe(error) {
         return Exit::Done;
     }
-    let exit =
-        error.chain().find_map(|cause| cause.downcast_ref::<EngineError>()).map_or(Exit::Failed, |e| e.kind.into());
+    // A context is found by the error itself, what is below it by the chain.
+    let known = error.downcast_ref().or_else(|| error.chain().find_map(|cause| cause.downcast_ref::<EngineError>()));
+    let exit = known.map_or(Exit::Failed, |known| known.kind.into());
     let causes = causes(error);
     let stderr = io::stderr();
     let mut stderr = stderr.lock();
@@ -100,10 +101,15 @@ pub fn report(error: &anyhow::Error, as_message: bool) -> Exit {
     exit
 }
 
-/// The causes below the error itself, without those that only repeat the line above.
+/// The causes below the error itself, without those that the line above ends with already: libraries often put their
+/// cause into their own text.
 fn causes(error: &anyhow::Error) -> Vec<String> {
-    let mut texts: Vec<String> = error.chain().map(ToString::to_string).collect();
-    texts.dedup();
+    let mut texts: Vec<String> = Vec::new();
+    for text in error.chain().map(ToString::to_string) {
+        if texts.last().is_none_or(|above| !above.ends_with(&text)) {
+            texts.push(text);
+        }
+    }
     texts.into_iter().skip(1).collect()
 }
 
@@ -140,5 +146,7 @@ mod tests {
     fn the_kind_is_found_below_a_context() {
         let error = anyhow::Error::from(EngineError::new(ErrorKind::WrongPassword, "no slot opens")).context("opening");
         assert_eq!(report(&error, false), Exit::WrongPassword);
+        let error = anyhow::Error::from(io::Error::other("x")).context(EngineError::new(ErrorKind::Usage, "reading"));
+        assert_eq!(report(&error, false), Exit::Usage);
     }
 }

@@ -16,6 +16,7 @@ pub mod args;
 pub mod commands;
 pub mod context;
 pub mod credentials;
+pub mod decode;
 pub mod exit;
 pub mod opening;
 pub mod output;

@@ -23,6 +23,9 @@ pub struct AclEntry {
 pub struct ZnodeJson {
     /// `/` for the root.
     pub path: String,
+    /// The exact bytes, where the shown path is not them: names that are no UTF-8, or hold control characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_base64: Option<String>,
     /// Base64; null and empty differ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Option<String>>,
@@ -57,8 +60,11 @@ pub struct ZnodeJson {
 /// The fields; `with_data` whether the data is one of them.
 pub fn json(node: &Znode, with_data: bool) -> ZnodeJson {
     let acl = node.acl.as_ref().map(|_| acl(node));
+    let path = node.shown_path();
+    let exact = node.path.is_empty() || path.as_bytes() == node.path;
     ZnodeJson {
-        path: node.shown_path(),
+        path,
+        path_base64: (!exact).then(|| STANDARD.encode(&node.path)),
         data: with_data.then(|| node.data.as_ref().map(|data| STANDARD.encode(data))),
         data_bytes: node.data.as_ref().map(|data| data.len() as u64),
         acl,
@@ -100,4 +106,32 @@ pub fn name(node: &Znode) -> String {
     let start = node.path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
     let name = node.path.get(start..).unwrap_or_default();
     if name.is_empty() { "/".to_owned() } else { zk_format::path::display(name).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use zk_format::{Acl, AclList, Stat};
+
+    use super::*;
+
+    fn node(path: &[u8]) -> Znode {
+        let acl = AclList::encode(&[Acl { perms: 1, scheme: b"ip".to_vec(), id: b"10.0.0.1".to_vec() }]);
+        Znode { path: path.to_vec(), data: None, acl: Some(acl), stat: Stat::default(), kind_known: true }
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_keeps_its_bytes() {
+        assert_eq!(json(&node(b""), false).path_base64, None);
+        assert_eq!(json(&node("/é".as_bytes()), false).path_base64, None);
+        let odd = json(&node(b"/a\xff"), false);
+        assert_eq!((odd.path.as_str(), odd.path_base64.as_deref()), ("/a\\xff", Some("L2H/")));
+    }
+
+    #[test]
+    fn null_data_is_said_and_not_left_out() {
+        let value = serde_json::to_value(json(&node(b"/a"), true)).unwrap();
+        assert!(value["data"].is_null() && value.get("data").is_some());
+        assert!(serde_json::to_value(json(&node(b"/a"), false)).unwrap().get("data").is_none());
+        assert_eq!(acl_text(&node(b"/a")), "ip:10.0.0.1:r");
+    }
 }

@@ -13,7 +13,10 @@ use crate::{opening, znode};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:
   zooark dump latest > tree.ndjson
-  zooark dump latest:/brokers")]
+  zooark dump latest:/brokers
+
+Fields: path, data (base64 or null), data_bytes, acl [{perms, scheme, id}], czxid, mzxid, pzxid, ctime, mtime,
+version, cversion (persisted), aversion, ephemeral_owner, kind, ttl_ms; path_base64 where a path is no plain text.")]
 pub struct Args {
     /// SNAPSHOT[:/path]
     #[arg(value_parser = selection::snapshot_path)]

@@ -44,7 +44,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let mut any = false;
     let mut show = |node: Znode| {
         any = true;
-        if args.recursive && node.path == path && !path.is_empty() {
+        if args.recursive && node.path == path {
             return ControlFlow::Continue(());
         }
         match line(&node, args, context) {

@@ -1,11 +1,14 @@
 //! `stat`: everything about one znode.
 
 use engine::reference::SnapshotPath;
+use serde::Serialize;
 
 use crate::commands::selection::{self, ScopeArgs};
 use crate::context::Context;
+use crate::decode::{self, Decoded};
 use crate::exit::Exit;
-use crate::{opening, output, znode};
+use crate::znode::{self, ZnodeJson};
+use crate::{opening, output};
 
 /// Shows a znode's stat, type and ACL.
 #[derive(Debug, clap::Args)]
@@ -25,14 +28,23 @@ pub struct Args {
     scope: ScopeArgs,
 }
 
+#[derive(Debug, Serialize)]
+struct Document {
+    #[serde(flatten)]
+    node: ZnodeJson,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decoded: Option<Decoded>,
+}
+
 /// Runs it.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let repo = opening::repository(context)?;
     let (snapshot, path) = selection::resolve(&repo, &args.target, &args.scope.scope(context), context)?;
     let node = repo.tree(&snapshot.manifest)?.node(&path)?.ok_or_else(|| selection::missing(&snapshot, &path))?;
     let out = &context.output;
+    let decoded = args.decode.then(|| decode::decode(&node.shown_path(), node.data.as_deref()));
     if out.json {
-        out.document(&znode::json(&node, false))?;
+        out.document(&Document { node: znode::json(&node, false), decoded })?;
         return Ok(Exit::Done);
     }
     let stat = &node.stat;
@@ -54,20 +66,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     out.line(format_args!("modified  {} at {}", output::time_of_millis(stat.mtime), stat.mzxid))?;
     out.line(format_args!("children  changed at {}", stat.pzxid))?;
     out.line(format_args!("acl       {}", znode::acl_text(&node)))?;
-    if args.decode {
-        out.line(format_args!("value     {}", decoded(node.data.as_deref())))?;
+    if let Some(Decoded { what, text }) = decoded {
+        out.line(format_args!("value     {what}"))?;
+        if let Some(text) = text {
+            out.line(format_args!("\n{text}"))?;
+        }
     }
     Ok(Exit::Done)
-}
-
-/// JSON indented, text as it is, anything else named for what it is.
-fn decoded(data: Option<&[u8]>) -> String {
-    let Some(data) = data else { return "null".to_owned() };
-    if let Ok(value) = serde_json::from_slice::<serde_json::Value>(data) {
-        return serde_json::to_string_pretty(&value).unwrap_or_default();
-    }
-    match std::str::from_utf8(data) {
-        Ok(text) if !text.chars().any(|c| c.is_control() && !c.is_whitespace()) => text.to_owned(),
-        _ => format!("{} bytes that are neither JSON nor text", data.len()),
-    }
 }
