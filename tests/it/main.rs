@@ -4,5 +4,9 @@
 
 mod basics;
 mod config;
+mod damage;
 mod inspect;
+mod main_job;
 mod run;
+mod runbook;
+mod stored;
