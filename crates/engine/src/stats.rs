@@ -101,16 +101,13 @@ pub fn tree(
     tree.in_order(
         |piece| {
             let mut seen = Vec::new();
-            piece.read(&mut |_, node| {
-                seen.extend(node.map(|node| {
-                    (
-                        prefix(&node.path, depth_asked),
-                        node.path.len(),
-                        node.data.map_or(0, |d| d.len() as u64),
-                        node.stat.kind(),
-                        node.kind_known,
-                    )
-                }));
+            piece.read(&mut |record| {
+                if let Some(node) = piece.tree().made(record)? {
+                    let data = node.data.map_or(0, |data| data.len() as u64);
+                    let owner = node.stat.kind();
+                    seen.push((prefix(&node.path, depth_asked), node.path.len(), data, owner, node.kind_known));
+                }
+                Ok(())
             })?;
             Ok(seen)
         },

@@ -1,5 +1,6 @@
 //! The tree of one snapshot: single nodes, children, subtrees, and all of it on every processor.
 
+use std::borrow::Cow;
 use std::ops::{ControlFlow, Range};
 
 use repository::manifest::Manifest;
@@ -29,8 +30,8 @@ pub struct SnapshotTree<'r> {
 /// Takes nodes one by one; `Break` ends the reading.
 pub type Visit<'v> = dyn FnMut(Znode) -> ControlFlow<()> + 'v;
 
-/// Takes a record and, where it is a node's, the node.
-pub type VisitRecord<'v> = dyn FnMut(&RecordRef<'_>, Option<Znode>) + 'v;
+/// Takes a record.
+pub type VisitRecord<'v> = dyn FnMut(&RecordRef<'_>) -> Result<(), EngineError> + 'v;
 
 impl<'r> SnapshotTree<'r> {
     pub(crate) fn new(manifest: &'r Manifest, reader: BlobReader, identity: &'r IdentityKeys) -> Self {
@@ -52,7 +53,7 @@ impl<'r> SnapshotTree<'r> {
         let Some(record) = self.stack.get(&key::encode(path))? else { return Ok(None) };
         let record = record.as_ref();
         let data = self.value(record.value)?;
-        Ok(Some(znode(path.to_vec(), &record, data)))
+        Ok(Some(znode(path.to_vec(), &record, data.map(Cow::into_owned))))
     }
 
     /// The children of a node, by name.
@@ -83,15 +84,12 @@ impl<'r> SnapshotTree<'r> {
     /// of them in key order.
     pub fn in_order<T: Send>(
         &self,
-        work: impl Fn(&mut PieceReader<'_, '_>) -> Result<T, EngineError> + Sync,
+        work: impl Fn(&PieceReader<'_, '_>) -> Result<T, EngineError> + Sync,
         take: impl FnMut(T) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let scan = self.stack.scan(&KeyRange::all())?;
         let pieces = scan.parts(pipeline::threads() * PIECES_PER_THREAD);
-        let work = |index: usize| {
-            let mut piece = PieceReader { tree: self, scan: &scan, stretches: pieces[index].clone() };
-            work(&mut piece)
-        };
+        let work = |index: usize| work(&PieceReader { tree: self, scan: &scan, stretches: pieces[index].clone() });
         pipeline::in_order(pieces.len(), work, take)
     }
 
@@ -115,23 +113,32 @@ impl<'r> SnapshotTree<'r> {
     /// The node of a record; `None` for a session.
     pub(crate) fn made(&self, record: &RecordRef<'_>) -> Result<Option<Znode>, EngineError> {
         match stored(record.key, record.value) {
-            Stored::Node(path) => Ok(Some(znode(path.into_owned(), record, self.value(record.value)?))),
+            Stored::Node(path) => {
+                let data = self.value(record.value)?.map(Cow::into_owned);
+                Ok(Some(znode(path.into_owned(), record, data)))
+            }
             Stored::Session(..) => Ok(None),
-            Stored::Unknown => Err(EngineError::new(
-                ErrorKind::Damage,
-                format!("snapshot {} has a record that is neither a node nor a session", self.manifest.id.short()),
-            )),
+            Stored::Unknown => Err(self.unknown_record()),
         }
     }
 
-    fn value(&self, value: ValueRef<'_>) -> Result<Option<Vec<u8>>, EngineError> {
+    /// The error for a record whose key this version does not write.
+    pub(crate) fn unknown_record(&self) -> EngineError {
+        EngineError::new(
+            ErrorKind::Damage,
+            format!("snapshot {} has a record that is neither a node nor a session", self.manifest.id.short()),
+        )
+    }
+
+    /// The bytes of a value, fetched where they lie apart.
+    pub(crate) fn value<'v>(&self, value: ValueRef<'v>) -> Result<Option<Cow<'v, [u8]>>, EngineError> {
         match value {
             ValueRef::Null => Ok(None),
-            ValueRef::Bytes(bytes) => Ok(Some(bytes.to_vec())),
+            ValueRef::Bytes(bytes) => Ok(Some(Cow::Borrowed(bytes))),
             ValueRef::Blob { id, len } => {
                 let bytes = self.stack.source().get(&id, BlobKind::Value)?;
                 if bytes.len() as u64 == len {
-                    return Ok(Some(bytes.to_vec()));
+                    return Ok(Some(Cow::Owned(bytes.to_vec())));
                 }
                 Err(EngineError::new(ErrorKind::Damage, format!("value {id} has {} bytes, not {len}", bytes.len())))
             }
@@ -146,21 +153,25 @@ pub struct PieceReader<'t, 'r> {
     stretches: Range<usize>,
 }
 
-impl PieceReader<'_, '_> {
+impl<'t, 'r> PieceReader<'t, 'r> {
+    /// The tree it is a piece of.
+    pub const fn tree(&self) -> &'t SnapshotTree<'r> {
+        self.tree
+    }
+
     /// Calls `visit` with each record of the piece, in key order.
-    pub fn read(&mut self, visit: &mut VisitRecord<'_>) -> Result<(), EngineError> {
+    pub fn read(&self, visit: &mut VisitRecord<'_>) -> Result<(), EngineError> {
         let mut reader = self.scan.reader(self.tree.stack.source());
         reader.prefetch(self.stretches.clone());
-        let mut failed = None;
         for stretch in self.stretches.clone() {
-            let read: Result<(), TableError> = reader.read(stretch, &mut |record| match self.tree.made(&record) {
-                Ok(node) => visit(&record, node),
-                Err(error) => failed = failed.take().or(Some(error)),
+            let mut result = Ok(());
+            let read: Result<(), TableError> = reader.read(stretch, &mut |record| {
+                if result.is_ok() {
+                    result = visit(&record);
+                }
             });
             read?;
-            if let Some(error) = failed.take() {
-                return Err(error);
-            }
+            result?;
         }
         Ok(())
     }

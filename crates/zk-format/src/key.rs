@@ -35,20 +35,27 @@ pub fn encode_into(path: &[u8], key: &mut Vec<u8>) {
 
 /// The path of a key, or `None` where the bytes are not a key.
 pub fn decode(key: &[u8]) -> Option<Vec<u8>> {
+    let mut path = Vec::with_capacity(key.len());
+    decode_into(key, &mut path)?;
+    Some(path)
+}
+
+/// Appends the path of a key; `None`, and nothing appended, where the bytes are not a key.
+pub fn decode_into(key: &[u8], path: &mut Vec<u8>) -> Option<()> {
     if key.is_empty() {
-        return Some(Vec::new());
+        return Some(());
     }
     let end = key.iter().position(|&b| b == 0)?;
     let (parent, name) = (key.get(..end)?, key.get(end + 1..)?);
     if parent.first() != Some(&1) || name.contains(&0) || name.contains(&b'/') || parent.contains(&b'/') {
         return None;
     }
-    let mut path: Vec<u8> = parent.iter().map(|&b| if b == 1 { b'/' } else { b }).collect();
-    if path.len() > 1 {
+    path.extend(parent.iter().map(|&b| if b == 1 { b'/' } else { b }));
+    if parent.len() > 1 {
         path.push(b'/');
     }
     path.extend_from_slice(name);
-    Some(path)
+    Some(())
 }
 
 /// Compares two paths in key order without building their keys.

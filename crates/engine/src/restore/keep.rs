@@ -8,7 +8,6 @@ use zk_format::{OwnerKind, path};
 use super::DatadirRequest;
 use crate::convert::is_quota_stats;
 use crate::error::{EngineError, ErrorKind};
-use crate::znode::Znode;
 
 /// A server's version, as far as a restore cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -171,17 +170,14 @@ pub fn restored_data(node_path: &[u8]) -> Option<&'static [u8]> {
     is_quota_stats(node_path).then_some(b"count=0,bytes=0")
 }
 
-/// Whether the ACL of a node is known, which a file needs.
-pub fn acl_known(node: &Znode) -> Result<(), EngineError> {
-    if node.acl.is_some() {
-        return Ok(());
-    }
-    Err(EngineError::new(
+/// The error for a node whose ACL is not known, which a file needs.
+pub fn unknown_acl(node_path: &[u8]) -> EngineError {
+    EngineError::new(
         ErrorKind::Incomplete,
         format!(
             "the ACL of {} could not be read when the snapshot was taken, and a server cannot load a node without one; \
              leave it out with --exclude",
-            node.shown_path()
+            path::display(node_path)
         ),
-    ))
+    )
 }

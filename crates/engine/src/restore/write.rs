@@ -9,28 +9,22 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
-use repository::{RecordHasher, StateDigest};
+use repository::StateDigest;
 use zk_connect::datadir::target::TargetDirs;
 use zk_format::file_snap::{ReadLimits, Session};
 use zk_format::file_snap_writer::{SnapWriteError, SnapWriter, WriteLimits, Written};
 use zk_format::tree::FlatTree;
-use zk_format::{AclList, NodeRef, OwnerKind, Stat, Zxid};
+use zk_format::{AclList, NodeRef, Stat, Zxid};
 
-use super::keep::{Fate, Keeper, acl_known, restored_data};
+use super::batch::Batch;
+use super::keep::{Fate, Keeper, restored_data, unknown_acl};
 use super::{DatadirPlan, DatadirRequest, RestoreSummary, target_error};
 use crate::acls::stored_acls;
 use crate::error::{EngineError, ErrorKind};
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::reference::parse_zxid;
 use crate::repo::Repo;
-use crate::tree::{PieceReader, SnapshotTree};
-use crate::znode::Znode;
-
-/// Nodes of one range, copied out of their chunks.
-struct Batch {
-    nodes: Vec<Znode>,
-    digest: StateDigest,
-}
+use crate::tree::SnapshotTree;
 
 /// What the file will hold.
 struct Contents {
@@ -134,35 +128,25 @@ fn stream<W: Write>(
     let mut ephemerals_skipped = 0;
     let mut config_seen = false;
     monitor.begin(Phase::Writing, Unit::Nodes, Some(tree.manifest().body.fields.nodes));
-    let work = |piece: &mut PieceReader<'_, '_>| {
-        let mut hasher = RecordHasher::new(tree.stack().keys());
-        let mut batch = Batch { nodes: Vec::new(), digest: StateDigest::ZERO };
-        piece.read(&mut |record, node| {
-            batch.digest = batch.digest.plus(hasher.hash(record));
-            batch.nodes.extend(node);
-        })?;
-        Ok(batch)
-    };
     let take = |batch: Batch| {
         monitor.check()?;
-        digest = digest.plus(batch.digest);
-        monitor.advance(Phase::Writing, batch.nodes.len() as u64);
-        for node in &batch.nodes {
+        digest = digest.plus(batch.digest());
+        monitor.advance(Phase::Writing, batch.len() as u64);
+        batch.each(&mut |node| {
             config_seen |= node.path == zk_format::path::CONFIG;
-            match keeper.fate(request, &node.path, OwnerKind::of(node.stat.ephemeral_owner)) {
+            match keeper.fate(request, node.path, node.stat.kind()) {
                 Fate::Outside => {}
                 Fate::Ephemeral => ephemerals_skipped += 1,
+                Fate::Keep if node.acl.is_none() => return Err(unknown_acl(node.path)),
                 Fate::Keep => {
-                    acl_known(node)?;
-                    let data = restored_data(&node.path).or(node.data.as_deref());
-                    let node = NodeRef { path: &node.path, data, acl: node.acl.as_ref(), stat: node.stat };
-                    writer.node(&node).map_err(write_error)?;
+                    let data = restored_data(node.path).or(node.data);
+                    writer.node(&NodeRef { data, ..node }).map_err(write_error)?;
                 }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     };
-    tree.in_order(work, take)?;
+    tree.in_order(Batch::read, take)?;
     if !config_seen && request.server.version.minor >= 5 {
         write_missing_config(&mut writer)?;
     }
