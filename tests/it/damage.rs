@@ -202,6 +202,33 @@ fn a_killed_backup_leaves_nothing_half_written() {
     stored.zooark("backup zookeeper --cluster prod --force").ends(0);
 }
 
+/// Ctrl-C once, in the middle of a slow upload: it ends with 130, and no snapshot of it is visible.
+#[test]
+fn an_interrupted_upload_leaves_no_snapshot() {
+    let stored = Stored::empty();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_zooark-under-test"))
+        .args(["backup", "zookeeper", "--limit-upload", "1"])
+        .env("ZOOARK_REPOSITORY", "repository")
+        .env("ZOOARK_KEY_FILE", "key")
+        .env("XDG_CACHE_HOME", stored.home.path("cache"))
+        .current_dir(stored.home.path(""))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // At one KiB a second the upload takes more than two seconds.
+    std::thread::sleep(Duration::from_millis(700));
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    let mut words = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut words).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{words}");
+    assert!(words.contains("nothing half-written is visible"), "{words}");
+    assert_eq!(stored.snapshots().len(), 0);
+    stored.zooark("check --read-data").ends(0);
+    stored.zooark("backup zookeeper").ends(0);
+}
+
 /// On a disk that fills up there is an error, and no snapshot that is not whole.
 #[test]
 fn a_full_disk_is_an_error_and_loses_nothing() {

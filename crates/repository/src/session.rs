@@ -259,7 +259,9 @@ impl BackupSession {
     }
 
     /// Uploads what is left and waits for everything under way.
-    async fn upload_all(&self) -> Result<(), RepositoryError> {
+    /// Uploads what was put and waits for it. [`BackupSession::commit`] does so too; whoever must be able to stop calls
+    /// this first and drops the session instead: packs that no manifest names are what a stopped upload leaves.
+    pub async fn upload_all(&self) -> Result<(), RepositoryError> {
         let last = self.packs().open.take().filter(|p| !p.is_empty());
         if let Some(builder) = last {
             let pack = builder.finish(&self.shared.crypto)?;

@@ -9,7 +9,8 @@ pub mod suspect;
 
 pub use source::open as open_datadir;
 
-use std::time::Instant;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use repository::LineageId;
@@ -25,6 +26,8 @@ use crate::monitor::Monitor;
 use crate::repo::Repo;
 use crate::report::BackupSummary;
 
+/// How long an upload goes on after somebody asked it to stop.
+const STOP_WITHIN: Duration = Duration::from_millis(100);
 /// Files and client connections see different things, so their snapshots never share a lineage.
 const SOURCE_CLASS: &str = "files";
 /// How often a backup starts over because another writer was faster.
@@ -118,7 +121,23 @@ fn attempt(
     }
     monitor.check()?;
     let stored = prepared.store(repo, &session, request, monitor)?;
+    upload(repo, &session, monitor)?;
     commit(repo, &mut session, &prepared, &stored, request, parent.as_ref())
+}
+
+/// Uploads all but the manifest, which is the snapshot: until then it can be stopped and nothing of it is visible.
+fn upload(repo: &Repo, session: &BackupSession, monitor: &dyn Monitor) -> Result<(), EngineError> {
+    let uploading: Result<(), EngineError> = repo.block_on(async {
+        let mut upload = pin!(session.upload_all());
+        loop {
+            match tokio::time::timeout(STOP_WITHIN, &mut upload).await {
+                Ok(uploaded) => return Ok(uploaded?),
+                Err(_) => monitor.check()?,
+            }
+        }
+    });
+    uploading?;
+    Ok(monitor.check()?)
 }
 
 fn commit(
