@@ -216,9 +216,13 @@ fn an_interrupted_upload_leaves_no_snapshot() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // At one KiB a second the upload takes more than two seconds.
-    std::thread::sleep(Duration::from_millis(700));
+    // At one KiB a second the upload takes more than two seconds, from when the program listens.
     let pid = child.id().to_string();
+    while child.try_wait().unwrap().is_none() && !listens_to_interrupts(&pid) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Reading takes a few milliseconds; well within the two seconds it is uploading.
+    std::thread::sleep(Duration::from_millis(400));
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let mut words = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut words).unwrap();
@@ -259,6 +263,13 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
         failed_backups += u32::from(ran.code != 0);
     }
     assert!(failed_backups > 0, "no size let init succeed and backup fail");
+}
+
+/// Whether the process handles SIGINT by now, by its mask of caught signals.
+fn listens_to_interrupts(pid: &str) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 0b10 != 0)
 }
 
 struct Unmount(std::path::PathBuf);
