@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use zk_format::{NodeRef, path};
 
+use crate::state::StateRecords;
+
 /// How many of the oldest nodes are remembered.
 const OLDEST: usize = 64;
 /// An id is a few dozen bytes; anything larger is not one.
@@ -26,6 +28,16 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Takes the signs of a tree, looking at no more of it than its first levels.
+    pub fn of_records(records: &StateRecords<'_>) -> Self {
+        let first: Vec<NodeRef<'_>> = records.children(b"").collect();
+        let second = first.iter().flat_map(|node| records.children(node.path));
+        let well_known = first.iter().flat_map(|node| {
+            WELL_KNOWN.iter().filter_map(|known| records.find(&[node.path, known.as_bytes()].concat()))
+        });
+        Self::of(first.iter().copied().chain(second).chain(well_known))
+    }
+
     /// Takes the signs from nodes given in any order; only those of the first three levels matter.
     pub fn of<'a>(nodes: impl Iterator<Item = NodeRef<'a>>) -> Self {
         let mut identity = Self::default();

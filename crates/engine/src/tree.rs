@@ -17,8 +17,13 @@ use crate::error::{EngineError, ErrorKind};
 use crate::pipeline;
 use crate::znode::Znode;
 
-/// How many pieces a whole tree is read in.
+/// How many pieces a whole tree is read in, at least.
 const PIECES_PER_THREAD: usize = 32;
+/// Most stretches of a piece, each about 64 KiB: pieces wait in memory for their turn.
+const MOST_STRETCHES: usize = 128;
+
+/// Pieces of a list of paths per thread.
+const LOOKUPS_PER_THREAD: usize = 8;
 
 /// See the module's head.
 #[derive(Debug)]
@@ -56,6 +61,30 @@ impl<'r> SnapshotTree<'r> {
         Ok(Some(znode(path.to_vec(), &record, data.map(Cow::into_owned))))
     }
 
+    /// The nodes at many paths, which must rise in key order: each chunk is read once, on all processors.
+    pub fn nodes(&self, paths: &[Vec<u8>]) -> Result<Vec<Option<Znode>>, EngineError> {
+        let size = paths.len().div_ceil(pipeline::threads() * LOOKUPS_PER_THREAD).max(1);
+        let pieces: Vec<&[Vec<u8>]> = paths.chunks(size).collect();
+        let mut all = Vec::with_capacity(paths.len());
+        let work = |index: usize| {
+            let keys: Vec<Vec<u8>> = pieces[index].iter().map(|path| key::encode(path)).collect();
+            let (mut found, mut failed) = (Vec::with_capacity(keys.len()), None);
+            self.stack.get_sorted(keys.iter().map(Vec::as_slice), |_, record| {
+                let node = record.map(|record| self.made(&record)).transpose();
+                match node {
+                    Ok(node) => found.push(node.flatten()),
+                    Err(error) => failed = failed.take().or(Some(error)),
+                }
+            })?;
+            failed.map_or(Ok(found), Err)
+        };
+        pipeline::in_order(pieces.len(), work, |found| {
+            all.extend(found);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
     /// The children of a node, by name.
     pub fn children(&self, path: &[u8], visit: &mut Visit<'_>) -> Result<(), EngineError> {
         self.visit(&children_range(path), visit)
@@ -88,7 +117,8 @@ impl<'r> SnapshotTree<'r> {
         take: impl FnMut(T) -> Result<(), EngineError>,
     ) -> Result<(), EngineError> {
         let scan = self.stack.scan(&KeyRange::all())?;
-        let pieces = scan.parts(pipeline::threads() * PIECES_PER_THREAD);
+        let parts = (pipeline::threads() * PIECES_PER_THREAD).max(scan.stretches().len().div_ceil(MOST_STRETCHES));
+        let pieces = scan.parts(parts);
         let work = |index: usize| work(&PieceReader { tree: self, scan: &scan, stretches: pieces[index].clone() });
         pipeline::in_order(pieces.len(), work, take)
     }

@@ -13,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use crate::many_hashes::{ManyHashes, pad};
+
 /// Writes bytes as lower-case hex.
 fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -251,11 +253,22 @@ impl IdentityKeys {
     /// The number that decides whether a chunk may begin at the record with this key: the first eight bytes
     /// (little endian) of keyed BLAKE3 of the key.
     pub fn boundary_hash(&self, key: &[u8]) -> u64 {
-        let hash = blake3::keyed_hash(&self.boundary, key);
-        first_u64(hash.as_bytes())
+        let mut form = key.to_vec();
+        pad(&mut form);
+        first_u64(blake3::keyed_hash(&self.boundary, &form).as_bytes())
     }
 
     /// Keyed BLAKE3 of a record's digest form; see [`crate::state_digest`].
+    /// For boundary hashes by the million: their forms are padded keys.
+    pub(crate) fn boundary_hashes<T>(&self) -> ManyHashes<T> {
+        ManyHashes::new(self.boundary)
+    }
+
+    /// For record hashes by the million.
+    pub(crate) fn record_hashes<T>(&self) -> ManyHashes<T> {
+        ManyHashes::new(self.digest)
+    }
+
     pub(crate) fn record_hash(&self, record: &[u8]) -> [u8; 32] {
         *blake3::keyed_hash(&self.digest, record).as_bytes()
     }
@@ -291,7 +304,7 @@ mod tests {
             (keys.snapshot_id(b"x").short(), keys.lineage_id(&[b"prod", b"/"]), keys.boundary_hash(b"\x01\x00a"));
         assert_eq!(
             format!("{} {} {:016x}", others.0, others.1, others.2),
-            "34405a20 7b6b4e2a5f964c381f8b4ea682ba5987 295e673e21b739c8"
+            "34405a20 7b6b4e2a5f964c381f8b4ea682ba5987 dd8e7e0eb1753193"
         );
     }
 

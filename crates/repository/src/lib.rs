@@ -34,6 +34,7 @@ pub mod table;
 pub mod tiers;
 
 mod locations;
+mod many_hashes;
 mod shared;
 
 pub use advance::{Advanced, advance, rebase};
@@ -44,7 +45,7 @@ pub use record::{Change, Record, RecordFlags, RecordLens, RecordRef, RecordStat,
 pub use repository::{InitOptions, Repository, Snapshot, Snapshots};
 pub use session::{BackupSession, CommitOutcome, Committed};
 pub use stack::{ChangeSet, RunRecords, Stack};
-pub use state_digest::{RecordHasher, StateDigest};
+pub use state_digest::{DigestSum, RecordHasher, StateDigest};
 pub use table::{BuiltTable, KeyRange, TableError, TableKind, TableRoot, TableSpan, build_table};
 pub use tiers::{RebaseReason, StackPlan, plan};
 

@@ -285,6 +285,12 @@ pub trait SortedRecords: Sync {
     /// Record `i`, its key in `key` (whose content is replaced). For a tombstone only the key counts.
     fn record<'a>(&'a self, i: usize, key: &'a mut Vec<u8>) -> RecordRef<'a>;
 
+    /// Both [`SortedRecords::key_into`] and [`SortedRecords::lens`]: all that cutting needs to know.
+    fn measure(&self, i: usize, key: &mut Vec<u8>) -> RecordLens {
+        self.key_into(i, key);
+        self.lens(i)
+    }
+
     /// Whether entry `i` says that the record is gone. Only runs have such.
     fn is_tombstone(&self, i: usize) -> bool {
         let _ = i;

@@ -18,8 +18,10 @@ use crate::ids::{BlobId, BlobKind};
 pub const FRAME_HEAD_LEN: usize = 9;
 /// Longest plaintext of a chunk or node, bytes.
 pub const MAX_CHUNK: usize = 16 << 20;
-/// The level `backup` writes with.
+/// The level runs, nodes and manifests are written with.
 pub const DEFAULT_LEVEL: i32 = 3;
+/// The level of a whole base: of columnar chunks it makes one per cent more than level 3, in two thirds of the time.
+pub const BASE_LEVEL: i32 = 1;
 
 const RAW: u8 = 0;
 const ZSTD: u8 = 1;
@@ -65,8 +67,15 @@ pub enum SealError {
     WrongId,
 }
 
+/// A compressor and the buffer it fills, kept by each thread.
+struct Ready {
+    level: i32,
+    compressor: Compressor<'static>,
+    compressed: Vec<u8>,
+}
+
 thread_local! {
-    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+    static COMPRESSOR: RefCell<Option<Ready>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
@@ -82,20 +91,26 @@ pub fn max_blob(kind: BlobKind) -> usize {
 fn append_frame(plain: &[u8], level: i32, limit: usize, out: &mut Vec<u8>) -> Result<(), SealError> {
     let raw_len = u32::try_from(plain.len()).ok().filter(|_| plain.len() <= limit);
     let raw_len = raw_len.ok_or(SealError::TooLarge { len: plain.len(), limit })?;
-    let compressed = COMPRESSOR.with_borrow_mut(|slot| {
-        if slot.as_ref().is_none_or(|(at, _)| *at != level) {
-            *slot = Some((level, Compressor::new(level).map_err(|_| SealError::Compress)?));
+    COMPRESSOR.with_borrow_mut(|slot| {
+        if slot.as_ref().is_none_or(|ready| ready.level != level) {
+            let compressor = Compressor::new(level).map_err(|_| SealError::Compress)?;
+            *slot = Some(Ready { level, compressor, compressed: Vec::new() });
         }
-        let (_, compressor) = slot.as_mut().ok_or(SealError::Compress)?;
-        compressor.compress(plain).map_err(|_| SealError::Compress)
-    })?;
-    let (codec, data) = if compressed.len() < plain.len() { (ZSTD, &compressed[..]) } else { (RAW, plain) };
-    out.reserve_exact(data.len().saturating_add(FRAME_HEAD_LEN + TAG_LEN));
-    out.push(codec);
-    out.extend_from_slice(&0_u32.to_le_bytes());
-    out.extend_from_slice(&raw_len.to_le_bytes());
-    out.extend_from_slice(data);
-    Ok(())
+        let Ready { compressor, compressed, .. } = slot.as_mut().ok_or(SealError::Compress)?;
+        compressed.clear();
+        compressed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        compressor.compress_to_buffer(plain, compressed).map_err(|_| SealError::Compress)?;
+        let (codec, data) = if compressed.len() < plain.len() { (ZSTD, &compressed[..]) } else { (RAW, plain) };
+        out.reserve_exact(data.len().saturating_add(FRAME_HEAD_LEN + TAG_LEN));
+        out.push(codec);
+        out.extend_from_slice(&0_u32.to_le_bytes());
+        out.extend_from_slice(&raw_len.to_le_bytes());
+        out.extend_from_slice(data);
+        if compressed.capacity() > MAX_CHUNK {
+            *compressed = Vec::new();
+        }
+        Ok(())
+    })
 }
 
 /// The plaintext of a frame.

@@ -32,7 +32,7 @@ use crate::manifest::{
 };
 use crate::pack::{FinishedPack, PackBuilder, PackIndex, TARGET_PACK, pack_path};
 use crate::reader::BlobReader;
-use crate::seal::{DEFAULT_LEVEL, frame_blob, seal_blob};
+use crate::seal::{BASE_LEVEL, DEFAULT_LEVEL, frame_blob, seal_blob};
 use crate::shared::Shared;
 use crate::stack::Stack;
 use crate::table::TableRoot;
@@ -76,7 +76,7 @@ pub enum CommitOutcome {
 pub struct BackupSession {
     shared: Arc<Shared>,
     lineage: LineageId,
-    level: i32,
+    level: Option<i32>,
     base: Base,
     packs: Mutex<Packs>,
     slots: Arc<Semaphore>,
@@ -117,7 +117,7 @@ impl BackupSession {
         Ok(Self {
             shared,
             lineage,
-            level: DEFAULT_LEVEL,
+            level: None,
             base,
             packs: Mutex::default(),
             slots: Arc::new(Semaphore::new(UPLOADS)),
@@ -128,8 +128,13 @@ impl BackupSession {
     /// Uses another zstd level for what is put from now on.
     #[must_use]
     pub fn with_level(mut self, level: i32) -> Self {
-        self.level = level;
+        self.level = Some(level);
         self
+    }
+
+    /// Takes the blobs of a whole base: compressed at [`BASE_LEVEL`] unless another level was asked for.
+    pub fn base_sink(&self) -> BaseSink<'_> {
+        BaseSink { session: self }
     }
 
     /// The newest snapshot of the lineage: what to compare with.
@@ -440,6 +445,24 @@ fn keep_newest(shared: &Shared, lineage: LineageId, path: &str, object: &[u8]) {
 
 impl BlobSink for BackupSession {
     fn put(&self, blob: PlainBlob<'_>) -> Result<(), BlobError> {
+        self.put_at(blob, self.level.unwrap_or(DEFAULT_LEVEL))
+    }
+}
+
+/// See [`BackupSession::base_sink`].
+#[derive(Debug, Clone, Copy)]
+pub struct BaseSink<'a> {
+    session: &'a BackupSession,
+}
+
+impl BlobSink for BaseSink<'_> {
+    fn put(&self, blob: PlainBlob<'_>) -> Result<(), BlobError> {
+        self.session.put_at(blob, self.session.level.unwrap_or(BASE_LEVEL))
+    }
+}
+
+impl BackupSession {
+    fn put_at(&self, blob: PlainBlob<'_>, level: i32) -> Result<(), BlobError> {
         let failed = |source: Box<dyn std::error::Error + Send + Sync>| BlobError::Store {
             id: blob.id,
             kind: blob.kind,
@@ -458,7 +481,7 @@ impl BlobSink for BackupSession {
             }
             packs.placed.insert(blob.id, None);
         }
-        let framed = frame_blob(blob, self.level).map_err(|e| failed(Box::new(e)))?;
+        let framed = frame_blob(blob, level).map_err(|e| failed(Box::new(e)))?;
         loop {
             let (pack, key) = {
                 let mut packs = self.packs();

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::IdentityKeys;
+use crate::many_hashes::{ManyHashes, pad};
 use crate::record::{RecordRef, ValueRef};
 
 /// The sum of the hashes of all records, little endian.
@@ -86,32 +87,67 @@ impl<'k> RecordHasher<'k> {
     /// [`MAX_INLINE_VALUE`](crate::record::MAX_INLINE_VALUE) enter by the id of their blob, so that a change can
     /// be taken out of a digest without reading the old value.
     pub fn hash(&mut self, record: &RecordRef<'_>) -> StateDigest {
-        let form = &mut self.form;
-        form.clear();
-        put_bytes(form, record.key);
-        let stat = &record.stat;
-        for number in [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime, stat.ephemeral_owner] {
-            form.extend_from_slice(&number.to_le_bytes());
-        }
-        for number in [stat.version, stat.cversion, stat.aversion] {
-            form.extend_from_slice(&number.to_le_bytes());
-        }
-        form.extend_from_slice(&record.flags.0.to_le_bytes());
-        put_bytes(form, record.acl);
-        match record.value.stored(self.keys) {
-            ValueRef::Null => form.push(0),
-            ValueRef::Bytes(bytes) => {
-                form.push(1);
-                put_bytes(form, bytes);
-            }
-            ValueRef::Blob { id, len } => {
-                form.push(2);
-                form.extend_from_slice(&len.to_le_bytes());
-                form.extend_from_slice(&id.0);
-            }
-        }
-        StateDigest(self.keys.record_hash(form))
+        put_form(&mut self.form, record, self.keys);
+        StateDigest(self.keys.record_hash(&self.form))
     }
+}
+
+/// Adds up very many records, several at a time.
+#[derive(Debug)]
+pub struct DigestSum<'k> {
+    keys: &'k IdentityKeys,
+    form: Vec<u8>,
+    hashes: ManyHashes<()>,
+    sum: StateDigest,
+}
+
+impl<'k> DigestSum<'k> {
+    /// A sum of nothing yet.
+    pub fn new(keys: &'k IdentityKeys) -> Self {
+        Self { keys, form: Vec::with_capacity(1024), hashes: keys.record_hashes(), sum: StateDigest::ZERO }
+    }
+
+    /// Adds a record, as [`RecordHasher::hash`] hashes it.
+    pub fn add(&mut self, record: &RecordRef<'_>) {
+        put_form(&mut self.form, record, self.keys);
+        let sum = &mut self.sum;
+        self.hashes.push(&self.form, (), &mut |(), hash| *sum = sum.plus(StateDigest(hash)));
+    }
+
+    /// The sum of what was added since the last call.
+    pub fn take(&mut self) -> StateDigest {
+        let sum = &mut self.sum;
+        self.hashes.finish(&mut |(), hash| *sum = sum.plus(StateDigest(hash)));
+        std::mem::take(sum)
+    }
+}
+
+/// What is hashed of a record, padded to whole blocks.
+fn put_form(form: &mut Vec<u8>, record: &RecordRef<'_>, keys: &IdentityKeys) {
+    form.clear();
+    put_bytes(form, record.key);
+    let stat = &record.stat;
+    for number in [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime, stat.ephemeral_owner] {
+        form.extend_from_slice(&number.to_le_bytes());
+    }
+    for number in [stat.version, stat.cversion, stat.aversion] {
+        form.extend_from_slice(&number.to_le_bytes());
+    }
+    form.extend_from_slice(&record.flags.0.to_le_bytes());
+    put_bytes(form, record.acl);
+    match record.value.stored(keys) {
+        ValueRef::Null => form.push(0),
+        ValueRef::Bytes(bytes) => {
+            form.push(1);
+            put_bytes(form, bytes);
+        }
+        ValueRef::Blob { id, len } => {
+            form.push(2);
+            form.extend_from_slice(&len.to_le_bytes());
+            form.extend_from_slice(&id.0);
+        }
+    }
+    pad(form);
 }
 
 /// Length (u64) and bytes.
@@ -145,8 +181,19 @@ mod tests {
         let keys = IdentityKeys::public();
         assert_eq!(
             RecordHasher::new(&keys).hash(&record()).to_string(),
-            "abf4c6982bcaa677d0a9e69b319e399c78a7b857642c27dcd4736e0a042be60d"
+            "79c2b6d3f2adf971a896d490071f7831782d64b85e6c4067b9aba2ede89b588d"
         );
+    }
+
+    #[test]
+    fn a_sum_is_that_of_the_hashes() {
+        let keys = IdentityKeys::public();
+        let (mut sum, mut hasher) = (DigestSum::new(&keys), RecordHasher::new(&keys));
+        let values: Vec<Vec<u8>> = (0..300).map(|i| vec![7; i * 17]).collect();
+        let records = values.iter().map(|value| RecordRef { value: ValueRef::Bytes(value), ..record() });
+        let one_by_one = records.clone().fold(StateDigest::ZERO, |sum, record| sum.plus(hasher.hash(&record)));
+        records.for_each(|record| sum.add(&record));
+        assert_eq!((sum.take(), sum.take()), (one_by_one, StateDigest::ZERO));
     }
 
     #[test]

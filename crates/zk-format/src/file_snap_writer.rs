@@ -8,20 +8,27 @@
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod part;
+mod read_back;
+mod seen;
+
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
+use std::hash::RandomState;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use simd_adler32::Adler32;
 use thiserror::Error;
 
-use crate::digest::RunningDigest;
-use crate::file_snap::{DB_ID, END_MARK, MAGIC, Session, VERSION, WORLD_ACL_ID, encode_stat};
+use self::part::Tables;
+use self::read_back::{Adler, Piece};
+use self::seen::Seen;
+use crate::file_snap::{DB_ID, END_MARK, MAGIC, Session, VERSION, WORLD_ACL_ID};
 use crate::jute;
-use crate::key;
 use crate::path::{self, PathProblem};
 use crate::types::{AclList, NodeRef};
+
+pub use part::{Part, PartMaker, PartWriter};
+pub use read_back::{ReadBackError, read_back};
 
 /// Bytes gathered before they are checksummed and handed on.
 const FLUSH_BYTES: usize = 256 << 10;
@@ -42,7 +49,7 @@ impl Default for WriteLimits {
 }
 
 /// What was written.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Written {
     /// Nodes, the root and the server's own included.
     pub nodes: u64,
@@ -50,6 +57,8 @@ pub struct Written {
     pub bytes: u64,
     /// The tree digest of the nodes; the file does not hold it.
     pub digest: i64,
+    /// The pieces it was written in.
+    pieces: Vec<Piece>,
 }
 
 /// Why a snapshot file could not be written.
@@ -123,18 +132,16 @@ pub enum SnapWriteError {
 }
 
 /// Writes one snapshot file to `W`. Wrap no buffer around the output: writes are large.
+///
+/// Nodes come one by one ([`SnapWriter::node`]), or in [`Part`]s that other threads made.
 pub struct SnapWriter<W> {
     out: W,
-    buffer: jute::Writer,
-    adler: Adler32,
-    limits: WriteLimits,
-    acl_ids: HashMap<AclList, i64>,
-    last_acl: Option<(AclList, i64)>,
-    sessions: HashSet<i64>,
+    tables: Arc<Tables>,
+    /// Nodes given one by one since the last part.
+    open: PartWriter,
     seen: Seen,
-    digest: RunningDigest,
-    nodes: u64,
-    bytes: u64,
+    adler: Adler,
+    written: Written,
 }
 
 impl<W: Write> SnapWriter<W> {
@@ -160,85 +167,85 @@ impl<W: Write> SnapWriter<W> {
                 next_id = next_id.saturating_add(1);
             }
         }
-        let mut buffer = jute::Writer::onto(Vec::with_capacity(FLUSH_BYTES.saturating_mul(2)));
-        buffer.raw(&MAGIC).i32(VERSION).i64(DB_ID);
-        buffer.vector(Some(sessions.len()));
+        let mut head = jute::Writer::new();
+        head.raw(&MAGIC).i32(VERSION).i64(DB_ID);
+        head.vector(Some(sessions.len()));
         for session in sessions {
-            buffer.i64(session.id).i32(session.timeout_ms);
+            head.i64(session.id).i32(session.timeout_ms);
         }
-        buffer.vector(Some(table.len()));
+        head.vector(Some(table.len()));
         for (id, list) in (1i64..).zip(table) {
-            buffer.i64(id).raw(&list.0);
+            head.i64(id).raw(&list.0);
         }
-        Ok(Self {
-            out,
-            buffer,
-            adler: Adler32::new(),
-            limits,
-            acl_ids,
-            last_acl: None,
-            sessions: sessions.iter().map(|session| session.id).collect(),
-            seen: Seen::default(),
-            digest: RunningDigest::default(),
-            nodes: 0,
-            bytes: 0,
-        })
+        let sessions: HashSet<i64> = sessions.iter().map(|session| session.id).collect();
+        let tables = Arc::new(Tables { limits, acl_ids, sessions, hash: RandomState::new() });
+        let open = PartWriter::new(Arc::clone(&tables));
+        let mut writer =
+            Self { out, tables, open, seen: Seen::default(), adler: Adler::default(), written: Written::default() };
+        writer.put(head.bytes())?;
+        Ok(writer)
+    }
+
+    /// Tells how many nodes will come, which saves growing.
+    pub fn expect(&mut self, nodes: usize) {
+        self.seen.reserve(nodes);
+    }
+
+    /// What other threads make parts with.
+    pub fn parts(&self) -> PartMaker {
+        PartMaker::new(Arc::clone(&self.tables))
     }
 
     /// Appends a node. Parents come before children; otherwise any order will do.
     pub fn node(&mut self, node: &NodeRef<'_>) -> Result<(), SnapWriteError> {
-        let NodeRef { path, data, acl, stat } = *node;
-        self.seen.take(path)?;
-        check_size("path", path, path.len(), self.limits)?;
-        check_size("data", path, data.map_or(0, <[u8]>::len), self.limits)?;
-        let owner = stat.ephemeral_owner;
-        if stat.kind().is_ephemeral() && !self.sessions.contains(&owner) {
-            return Err(SnapWriteError::UnknownSession { path: path.to_vec(), session: owner });
-        }
-        let Some(acl) = acl.and_then(|acl| self.acl_id(acl)) else {
-            return Err(SnapWriteError::UnknownAcl { path: path.to_vec() });
-        };
-        let stat = encode_stat(&stat);
-        self.buffer.ustring(Some(path)).buffer(data).i64(acl).raw(&stat);
-        self.nodes = self.nodes.saturating_add(1);
-        self.digest.add(path, data, &stat);
-        if self.buffer.bytes().len() >= FLUSH_BYTES {
+        self.open.node(node)?;
+        self.seen.take_last(&self.open)?;
+        if self.open.bytes() >= FLUSH_BYTES {
             self.flush()?;
         }
         Ok(())
     }
 
+    /// Appends the nodes of a part. Parents come before children, in the part or before it.
+    pub fn append(&mut self, part: &Part) -> Result<(), SnapWriteError> {
+        self.flush()?;
+        self.seen.take_all(part)?;
+        self.put_part(part)
+    }
+
     /// Ends the nodes, seals the file and gives the output back. Nothing is synced to disk here.
     pub fn finish(mut self) -> Result<(W, Written), SnapWriteError> {
         self.seen.check_reserved()?;
-        self.buffer.raw(&END_MARK);
         self.flush()?;
-        let seal = i64::from(self.adler.finish());
-        self.buffer.i64(seal).raw(&END_MARK);
-        self.flush()?;
+        self.put(&END_MARK)?;
+        let mut seal = jute::Writer::new();
+        seal.i64(i64::from(self.adler.sum())).raw(&END_MARK);
+        self.put(seal.bytes())?;
         self.out.flush()?;
-        let written = Written { nodes: self.nodes, bytes: self.bytes, digest: self.digest.sum() };
-        Ok((self.out, written))
+        Ok((self.out, self.written))
     }
 
     fn flush(&mut self) -> Result<(), SnapWriteError> {
-        let bytes = self.buffer.bytes();
-        self.adler.write(bytes);
-        self.out.write_all(bytes)?;
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        self.buffer.clear();
-        Ok(())
+        let part = self.open.finish();
+        if part.nodes() == 0 { Ok(()) } else { self.put_part(&part) }
     }
 
-    fn acl_id(&mut self, acl: &AclList) -> Option<i64> {
-        match &self.last_acl {
-            Some((last, id)) if Arc::ptr_eq(&last.0, &acl.0) => Some(*id),
-            _ => {
-                let id = *self.acl_ids.get(acl)?;
-                self.last_acl = Some((acl.clone(), id));
-                Some(id)
-            }
-        }
+    fn put_part(&mut self, part: &Part) -> Result<(), SnapWriteError> {
+        self.written.nodes = self.written.nodes.saturating_add(part.nodes() as u64);
+        self.written.digest = self.written.digest.wrapping_add(part.digest());
+        self.put_piece(part.bytes(), part.piece())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), SnapWriteError> {
+        self.put_piece(bytes, Piece::of(bytes, false))
+    }
+
+    fn put_piece(&mut self, bytes: &[u8], piece: Piece) -> Result<(), SnapWriteError> {
+        self.out.write_all(bytes)?;
+        self.adler.append(&piece);
+        self.written.bytes = self.written.bytes.saturating_add(bytes.len() as u64);
+        self.written.pieces.push(piece);
+        Ok(())
     }
 }
 
@@ -249,72 +256,6 @@ fn check_size(what: &'static str, path: &[u8], bytes: usize, limits: WriteLimits
         return Ok(());
     }
     Err(SnapWriteError::TooLarge { what, path: path.to_vec(), bytes: bytes as u64, limit })
-}
-
-/// The paths written so far, as keyed 64-bit hashes: eight bytes a node. Two of a million paths share a hash once in
-/// thirty million files; then the write fails with `Duplicate`, and the next attempt has another key.
-#[derive(Debug, Default)]
-struct Seen {
-    hash: RandomState,
-    paths: HashSet<u64, BuildHasherDefault<AlreadyHashed>>,
-    last_parent: Vec<u8>,
-    reserved: [bool; 2],
-}
-
-/// Passes a hash on as it is.
-#[derive(Debug, Default)]
-struct AlreadyHashed(u64);
-
-impl Hasher for AlreadyHashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
-impl Seen {
-    fn take(&mut self, path: &[u8]) -> Result<(), SnapWriteError> {
-        if let Some(parent) = key::parent(path) {
-            let name = path.get(parent.len().saturating_add(1)..).unwrap_or_default();
-            path::validate_stored_name(name).map_err(|why| SnapWriteError::BadPath { path: path.to_vec(), why })?;
-            // Siblings mostly follow each other.
-            if self.last_parent != parent || self.paths.is_empty() {
-                if !self.paths.contains(&self.hash.hash_one(parent)) {
-                    return Err(SnapWriteError::NoParent { path: path.to_vec() });
-                }
-                self.last_parent.clear();
-                self.last_parent.extend_from_slice(parent);
-            }
-        } else if !path.is_empty() {
-            return Err(SnapWriteError::BadPath { path: path.to_vec(), why: PathProblem::Relative });
-        }
-        if !self.paths.insert(self.hash.hash_one(path)) {
-            return Err(SnapWriteError::Duplicate { path: path.to_vec() });
-        }
-        let [zookeeper, quota] = &mut self.reserved;
-        *zookeeper |= path == path::ZOOKEEPER;
-        *quota |= path == path::QUOTA;
-        Ok(())
-    }
-
-    fn check_reserved(&self) -> Result<(), SnapWriteError> {
-        let [zookeeper, quota] = self.reserved;
-        for (path, there) in [(path::ZOOKEEPER, zookeeper), (path::QUOTA, quota)] {
-            if !there {
-                return Err(SnapWriteError::MissingReserved { path });
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

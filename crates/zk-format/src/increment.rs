@@ -8,6 +8,7 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
 mod doubt;
+mod held;
 
 pub use doubt::{Doubt, IncrementError};
 
@@ -18,6 +19,7 @@ use crate::log_chain::{self, Chain, Look, Range};
 use crate::replay::{BaseStore, Mode, Replay, ReplayError, Replayed, Touched};
 use crate::txn::{self, Body, Txn};
 use crate::types::Zxid;
+use held::Held;
 use std::collections::BTreeMap;
 
 /// Where the older state stands. It must be exact, complete and unfiltered.
@@ -113,16 +115,13 @@ fn attempt<B: BaseStore + ?Sized>(
     let mut replay = Replay::new(base, from, state.digest.unwrap_or(0));
     let mut last_change = None;
     let mut digests = false;
-    let chain = log_chain::read(&listing.logs, range, |record, path, chain| {
-        check_anchor(chain, state.anchor)?;
-        let txn = Txn::decode(record.payload, record.payload_offset())
-            .map_err(|error| Doubt::Unreadable(format!("{}: {error}", path.display())))?;
+    let mut apply = |txn: &Txn<'_>, zxid: Zxid| {
         if txn.body.changes_nodes() {
-            last_change = Some(record.zxid);
+            last_change = Some(zxid);
         }
         digests |= txn.digest.is_some_and(|stated| stated.version == txn::DIGEST_VERSION)
             && !matches!(txn.body, Body::Error { .. });
-        replay.apply(&txn, Mode::Strict).map_err(replay_error)?;
+        replay.apply(txn, Mode::Strict).map_err(replay_error)?;
         if let Some(miss) = replay.first_miss() {
             return Err(IncrementError::NeedFull(Doubt::Miss(miss.clone())));
         }
@@ -130,7 +129,14 @@ fn attempt<B: BaseStore + ?Sized>(
             return Err(IncrementError::NeedFull(Doubt::DigestMismatch { zxid }));
         }
         Ok(())
+    };
+    let mut held = Held::default();
+    let chain = log_chain::read(&listing.logs, range, |record, path, chain| {
+        check_anchor(chain, state.anchor)?;
+        held.push(record, path);
+        if held.is_full() { held.apply(base, &mut apply) } else { Ok(()) }
     })?;
+    held.apply(base, &mut apply)?;
     check_anchor(&chain, state.anchor)?;
     match chain.look_again() {
         Ok(Look::Changed(_)) => return Err(Doubt::Moving.into()),

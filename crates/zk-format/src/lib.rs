@@ -22,4 +22,4 @@ pub mod tree;
 pub mod txn;
 pub mod types;
 
-pub use types::{Acl, AclList, Node, NodeRef, OwnerKind, Stat, Zxid};
+pub use types::{Acl, AclList, NODE_OVERHEAD_BYTES, Node, NodeOutline, NodeRef, OwnerKind, Stat, Zxid};

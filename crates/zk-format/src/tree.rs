@@ -15,9 +15,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::digest::{self, DigestCheck, StatedDigest};
-use crate::file_snap::{Entry, ReadLimits, Session, SnapError, SnapProblem, UnresolvedAcl, entry_node, entry_path};
+use crate::file_snap::{
+    Entry, ReadLimits, Session, SnapError, SnapProblem, UnresolvedAcl, entry_node, entry_outline, entry_path,
+};
 use crate::key;
-use crate::types::{AclList, NodeRef, Zxid};
+use crate::types::{AclList, NodeOutline, NodeRef, Zxid};
 
 /// See the module's head.
 #[derive(Debug)]
@@ -32,6 +34,7 @@ pub struct FlatTree {
     stated_digest: Option<StatedDigest>,
     last_zxid: Option<Zxid>,
     digest: i64,
+    node_bytes: u64,
 }
 
 impl FlatTree {
@@ -64,6 +67,11 @@ impl FlatTree {
         self.file.len()
     }
 
+    /// Bytes of all nodes as the file has them, the sum of [`NodeRef::file_bytes`].
+    pub const fn node_bytes(&self) -> u64 {
+        self.node_bytes
+    }
+
     /// The zxid in the file's name.
     pub const fn zxid(&self) -> Zxid {
         self.zxid
@@ -77,6 +85,16 @@ impl FlatTree {
         let entry = self.entry(index);
         let node = entry_node(&self.file, entry).expect("entries were read once");
         NodeRef { acl: self.acls.get(entry.acl as usize), ..node }
+    }
+
+    /// What [`FlatTree::node`] gives, without reading data and stat.
+    ///
+    /// # Panics
+    /// If `index` is not below [`FlatTree::len`].
+    pub fn outline(&self, index: usize) -> NodeOutline<'_> {
+        let entry = self.entry(index);
+        let (path, data_len) = entry_outline(&self.file, entry);
+        NodeOutline { path, data_len, acl: self.acls.get(entry.acl as usize) }
     }
 
     /// The path of the node at this place; cheaper than the whole node.

@@ -151,6 +151,33 @@ pub struct NodeRef<'a> {
     pub stat: Stat,
 }
 
+/// What is known of a znode without reading its data or stat.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeOutline<'a> {
+    /// Absolute path; the root's is empty.
+    pub path: &'a [u8],
+    /// Bytes of its data; `None` where it is null.
+    pub data_len: Option<usize>,
+    /// `None` where a fuzzy file names an ACL id that its table lacks.
+    pub acl: Option<&'a AclList>,
+}
+
+/// Bytes of a node in a snapshot file besides its path and data: two lengths, the ACL's id and the stat.
+pub const NODE_OVERHEAD_BYTES: u64 = 76;
+
+impl<'a> NodeRef<'a> {
+    /// Without data and stat.
+    pub fn outline(&self) -> NodeOutline<'a> {
+        NodeOutline { path: self.path, data_len: self.data.map(<[u8]>::len), acl: self.acl }
+    }
+
+    /// Bytes of the node in a snapshot file.
+    pub fn file_bytes(&self) -> u64 {
+        let data = self.data.map_or(0, <[u8]>::len) as u64;
+        NODE_OVERHEAD_BYTES.saturating_add(self.path.len() as u64).saturating_add(data)
+    }
+}
+
 /// A znode that owns its bytes; the path is its map key wherever it is kept.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Node {

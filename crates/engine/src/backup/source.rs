@@ -1,5 +1,7 @@
 //! Reading a data directory: from the log alone where that is proven, else in full.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use repository::manifest::{self, Manifest};
@@ -10,7 +12,7 @@ use zk_format::data_dir::{DataDir, ServerConfig};
 use zk_format::increment::{BaseState, Increment, IncrementError, IncrementOptions, load_increment};
 use zk_format::load::{LoadOptions, Loaded, load};
 use zk_format::replay::BaseStore;
-use zk_format::{Node, Zxid};
+use zk_format::{Node, Zxid, key};
 
 use super::anchor;
 use crate::error::{EngineError, ErrorKind};
@@ -18,9 +20,13 @@ use crate::filter::Filter;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
 use crate::tree::SnapshotTree;
+use crate::znode::Znode;
 
 /// A server that does not answer within this does not hold up the backup.
 const SRVR_TIME_OUT: Duration = Duration::from_secs(5);
+
+/// From so many paths on, nodes are looked up together.
+const FETCH_TOGETHER: usize = 64;
 
 /// How to read.
 #[derive(Debug)]
@@ -81,7 +87,7 @@ pub fn read(
                 let tree = repo.tree(parent)?;
                 let found = load_increment(
                     &dir,
-                    &Looked { tree: &tree },
+                    &Looked::new(&tree),
                     &state,
                     &IncrementOptions { to_zxid: options.to_zxid, server_zxid },
                 );
@@ -157,14 +163,43 @@ fn base_state(parent: &Manifest, trusted: Option<&Manifest>, filter: &Filter) ->
 /// The parent snapshot as the state that the log continues.
 struct Looked<'t, 'm> {
     tree: &'t SnapshotTree<'m>,
+    /// Nodes fetched together, until they are asked for.
+    ready: RefCell<HashMap<Vec<u8>, Option<Node>>>,
+}
+
+impl<'t, 'm> Looked<'t, 'm> {
+    fn new(tree: &'t SnapshotTree<'m>) -> Self {
+        Self { tree, ready: RefCell::default() }
+    }
+}
+
+/// A znode without its path.
+fn node(found: Znode) -> Node {
+    Node { data: found.data.map(Into::into), acl: found.acl, stat: found.stat }
 }
 
 impl BaseStore for Looked<'_, '_> {
     type Error = EngineError;
 
     fn lookup(&self, path: &[u8]) -> Result<Option<Node>, EngineError> {
-        let found = self.tree.node(path)?;
-        Ok(found.map(|node| Node { data: node.data.map(Into::into), acl: node.acl, stat: node.stat }))
+        if let Some(found) = self.ready.borrow_mut().remove(path) {
+            return Ok(found);
+        }
+        Ok(self.tree.node(path)?.map(node))
+    }
+
+    fn prepare(&self, mut paths: Vec<Vec<u8>>) -> Result<(), EngineError> {
+        // A few are found faster one by one.
+        if paths.len() < FETCH_TOGETHER {
+            return Ok(());
+        }
+        paths.sort_unstable_by(|a, b| key::compare(a, b));
+        paths.dedup();
+        let found = self.tree.nodes(&paths)?;
+        let mut ready = self.ready.borrow_mut();
+        ready.clear();
+        ready.extend(paths.into_iter().zip(found.into_iter().map(|found| found.map(node))));
+        Ok(())
     }
 
     /// Finding them would need the whole tree: a full read does that better.

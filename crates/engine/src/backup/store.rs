@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use jiff::Timestamp;
-use rayon::prelude::*;
 use repository::advance::advance;
 use repository::codec::{decode_body, encode_body};
 use repository::cut::record_size;
@@ -17,7 +16,7 @@ use repository::tiers::{self, NewChanges, StackPlan};
 use repository::{Change, RecordHasher, RecordRef, SortedRecords, StateDigest};
 use zk_format::increment::Increment;
 use zk_format::load::{self, Loaded};
-use zk_format::{AclList, Zxid, digest};
+use zk_format::{AclList, NODE_OVERHEAD_BYTES, Zxid, digest};
 
 use super::source::Read;
 use super::{BackupRequest, anchor, suspect};
@@ -33,8 +32,6 @@ use crate::snapshots::timestamp;
 use crate::state::StateRecords;
 
 const MAX_IDENTITY: usize = 1 << 20;
-/// Bytes of a node in a server's file besides its path and value.
-const NODE_OVERHEAD: u64 = 76;
 
 /// What is known of a state besides its records.
 #[derive(Debug)]
@@ -210,7 +207,7 @@ fn compared(
     })?;
     let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let fields = &parent.body.fields;
-    let identity = Identity::of((0..records.nodes()).map(|place| records.node(place)));
+    let identity = Identity::of_records(&records);
     Ok(Prepared {
         facts: facts(&loaded, Method::Full, reason)?,
         counts: tally.onto(fields),
@@ -225,19 +222,15 @@ fn compared(
 
 fn whole(loaded: Box<Loaded>, filter: Filter, reason: Option<String>) -> Result<Prepared, EngineError> {
     let records = StateRecords::new(&loaded.tree, &loaded.sessions, &filter);
-    let raw_bytes = (0..records.nodes()).into_par_iter().with_min_len(4096).map(|place| {
-        let node = records.node(place);
-        NODE_OVERHEAD + node.path.len() as u64 + node.data.map_or(0, <[u8]>::len) as u64
-    });
     let nodes = records.nodes() as u64;
     let counts = Counts {
         nodes,
         sessions: records.sessions() as u64,
-        raw_bytes: raw_bytes.sum(),
+        raw_bytes: records.node_bytes(),
         created: nodes,
         ..Counts::default()
     };
-    let identity = Identity::of((0..records.nodes()).map(|place| records.node(place)));
+    let identity = Identity::of_records(&records);
     Ok(Prepared {
         facts: facts(&loaded, Method::Full, reason)?,
         counts,
@@ -347,7 +340,7 @@ impl Tally {
 /// Bytes of a node as a server's file has them. The key is as long as the path, but for the root's children.
 fn raw_size(record: &RecordRef<'_>) -> u64 {
     let first_level = u64::from(record.key.starts_with(&[1, 0]));
-    NODE_OVERHEAD + record.key.len() as u64 - first_level + record.value.len().unwrap_or(0)
+    NODE_OVERHEAD_BYTES + record.key.len() as u64 - first_level + record.value.len().unwrap_or(0)
 }
 
 impl Prepared {
@@ -417,7 +410,7 @@ impl Prepared {
     /// A new base from records that are all at hand.
     fn base(&self, repo: &Repo, session: &BackupSession, records: &StateRecords<'_>) -> Result<Stored, EngineError> {
         let span = TableSpan { kind: TableKind::Base, zxid_low: 0, zxid_high: self.facts.zxid_high.0 };
-        let built = build_table(records, repo.inner.identity(), session, span)?;
+        let built = build_table(records, repo.inner.identity(), &session.base_sink(), span)?;
         let digest = built.digest.or(self.state_digest).unwrap_or_default();
         same_state(digest, self.state_digest.unwrap_or(digest))?;
         Ok(Stored { tables: vec![built.root], rebase: true, digest })
@@ -433,8 +426,13 @@ impl Prepared {
     ) -> Result<Stored, EngineError> {
         let parent = parent_tables(session);
         let stack = Stack::new(parent.clone(), session.reader(), repo.inner.identity());
-        let advanced = advance(&stack, changes, plan, session, self.facts.zxid_high.0)?;
         let rebase = matches!(plan, StackPlan::Rebase(_));
+        let zxid = self.facts.zxid_high.0;
+        let advanced = if rebase {
+            advance(&stack, changes, plan, &session.base_sink(), zxid)?
+        } else {
+            advance(&stack, changes, plan, session, zxid)?
+        };
         if let (Some(built), Some(expected)) = (advanced.built.digest.filter(|_| rebase), self.state_digest) {
             same_state(built, expected)?;
         }

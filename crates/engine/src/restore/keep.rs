@@ -82,16 +82,27 @@ pub struct Keeper {
     containers: u64,
     ttls: u64,
     first_refused: Option<String>,
+    /// Nodes looked at.
+    pub nodes: u64,
+    /// Ephemeral nodes left out.
+    pub ephemerals: u64,
+    /// Whether the server's configuration node is among those kept.
+    pub config: bool,
 }
 
 impl Keeper {
     /// The fate of a node.
     pub fn fate(&mut self, request: &DatadirRequest, node_path: &[u8], kind: OwnerKind) -> Fate {
+        self.nodes += 1;
         if !wanted(request, node_path) {
             return Fate::Outside;
         }
+        self.config |= node_path == path::CONFIG;
         match kind {
-            OwnerKind::Ephemeral { .. } if !request.keep_ephemerals => return Fate::Ephemeral,
+            OwnerKind::Ephemeral { .. } if !request.keep_ephemerals => {
+                self.ephemerals += 1;
+                return Fate::Ephemeral;
+            }
             OwnerKind::Container => {
                 self.containers += 1;
                 if request.server.version.minor < 5 {
@@ -107,6 +118,16 @@ impl Keeper {
             _ => {}
         }
         Fate::Keep
+    }
+
+    /// Adds what became of the nodes of the next piece.
+    pub fn add(&mut self, next: Self) {
+        self.containers += next.containers;
+        self.ttls += next.ttls;
+        self.first_refused = self.first_refused.take().or(next.first_refused);
+        self.nodes += next.nodes;
+        self.ephemerals += next.ephemerals;
+        self.config |= next.config;
     }
 
     fn refuse(&mut self, node_path: &[u8]) {

@@ -3,9 +3,9 @@
 //! First a plan, which changes nothing; then its execution: a snapshot file is streamed into a staging
 //! directory, verified, and swapped in. Nothing is visible before the swap.
 
-mod batch;
 pub mod epoch;
 mod keep;
+mod piece;
 mod write;
 
 use std::path::PathBuf;

@@ -11,13 +11,12 @@ use std::time::Instant;
 
 use repository::StateDigest;
 use zk_connect::datadir::target::TargetDirs;
-use zk_format::file_snap::{ReadLimits, Session};
-use zk_format::file_snap_writer::{SnapWriteError, SnapWriter, WriteLimits, Written};
-use zk_format::tree::FlatTree;
-use zk_format::{AclList, NodeRef, Stat, Zxid};
+use zk_format::file_snap::Session;
+use zk_format::file_snap_writer::{ReadBackError, SnapWriteError, SnapWriter, WriteLimits, Written, read_back};
+use zk_format::{AclList, NodeRef, Stat};
 
-use super::batch::Batch;
-use super::keep::{Fate, Keeper, restored_data, unknown_acl};
+use super::keep::Keeper;
+use super::piece::Piece;
 use super::{DatadirPlan, DatadirRequest, RestoreSummary, target_error};
 use crate::acls::stored_acls;
 use crate::error::{EngineError, ErrorKind};
@@ -25,6 +24,9 @@ use crate::monitor::{Monitor, Phase, Unit};
 use crate::reference::parse_zxid;
 use crate::repo::Repo;
 use crate::tree::SnapshotTree;
+
+/// Room is made for no more nodes than these before the first one came: a manifest may err.
+const MOST_EXPECTED: usize = 1 << 24;
 
 /// What the file will hold.
 struct Contents {
@@ -79,7 +81,7 @@ pub(super) fn run(
         let (_, outcome) = stream(&tree, request, &contents, &mut *file, monitor)?;
         verify_digest(&outcome, whole, &manifest.body.fields.state_digest)?;
         monitor.check()?;
-        read_back(file, &path, zxid, &outcome.written, monitor)?;
+        verify_written(&path, &outcome.written, monitor)?;
         summary.read_back = true;
         let aside = format!("before-restore-{}", request.now.strftime("%Y%m%dT%H%M%SZ"));
         let installed = staging.install(&aside).map_err(|error| target_error(&error))?;
@@ -123,37 +125,27 @@ fn stream<W: Write>(
 ) -> Result<(W, Outcome), EngineError> {
     let limits = WriteLimits { jute_max_buffer: request.server.jute_max_buffer };
     let mut writer = SnapWriter::new(out, &contents.sessions, &contents.acls, limits).map_err(write_error)?;
-    let mut keeper = Keeper::default();
+    let expected = tree.manifest().body.fields.nodes;
+    writer.expect(usize::try_from(expected).unwrap_or(0).min(MOST_EXPECTED));
+    let parts = writer.parts();
+    let mut kept = Keeper::default();
     let mut digest = StateDigest::ZERO;
-    let mut ephemerals_skipped = 0;
-    let mut config_seen = false;
-    monitor.begin(Phase::Writing, Unit::Nodes, Some(tree.manifest().body.fields.nodes));
-    let take = |batch: Batch| {
+    monitor.begin(Phase::Writing, Unit::Nodes, Some(expected));
+    let take = |piece: Piece| {
         monitor.check()?;
-        digest = digest.plus(batch.digest());
-        monitor.advance(Phase::Writing, batch.len() as u64);
-        batch.each(&mut |node| {
-            config_seen |= node.path == zk_format::path::CONFIG;
-            match keeper.fate(request, node.path, node.stat.kind()) {
-                Fate::Outside => {}
-                Fate::Ephemeral => ephemerals_skipped += 1,
-                Fate::Keep if node.acl.is_none() => return Err(unknown_acl(node.path)),
-                Fate::Keep => {
-                    let data = restored_data(node.path).or(node.data);
-                    writer.node(&NodeRef { data, ..node }).map_err(write_error)?;
-                }
-            }
-            Ok(())
-        })
+        digest = digest.plus(piece.digest);
+        monitor.advance(Phase::Writing, piece.kept.nodes);
+        kept.add(piece.kept);
+        writer.append(&piece.part).map_err(write_error)
     };
-    tree.in_order(Batch::read, take)?;
-    if !config_seen && request.server.version.minor >= 5 {
+    tree.in_order(|piece| Piece::read(piece, request, &parts), take)?;
+    if !kept.config && request.server.version.minor >= 5 {
         write_missing_config(&mut writer)?;
     }
     monitor.end(Phase::Writing);
-    let notes = keeper.verdict(request)?;
+    let notes = kept.verdict(request)?;
     let (out, written) = writer.finish().map_err(write_error)?;
-    Ok((out, Outcome { written, ephemerals_skipped, digest, notes }))
+    Ok((out, Outcome { written, ephemerals_skipped: kept.ephemerals, digest, notes }))
 }
 
 /// A tree from 3.4 has no configuration node, and later servers want to find one.
@@ -176,37 +168,21 @@ fn verify_digest(outcome: &Outcome, whole: bool, stored: &[u8; 32]) -> Result<()
     Ok(())
 }
 
-/// What is on the disk is what was written.
-fn read_back(
-    file: &File,
-    path: &Path,
-    zxid: Zxid,
-    written: &Written,
-    monitor: &dyn Monitor,
-) -> Result<(), EngineError> {
+/// What the file holds is what was written, and decodes to the nodes that were given.
+fn verify_written(path: &Path, written: &Written, monitor: &dyn Monitor) -> Result<(), EngineError> {
     monitor.begin(Phase::Verifying, Unit::Bytes, Some(written.bytes));
-    let doing = || format!("reading back {}", path.display());
-    let size = file.metadata().map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?.len();
-    let mut bytes = Vec::new();
-    bytes
-        .try_reserve_exact(usize::try_from(size).unwrap_or(usize::MAX))
-        .map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?;
-    let mut again = File::open(path).map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?;
-    io::Read::read_to_end(&mut again, &mut bytes)
-        .map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?;
-    let tree = FlatTree::parse(bytes, zxid, &ReadLimits::default())
-        .map_err(|error| EngineError::with(ErrorKind::Failed, doing(), error))?;
+    let failed = |error: ReadBackError| {
+        let doing = format!("reading back {}; nothing was put in place", path.display());
+        EngineError::with(ErrorKind::Failed, doing, error)
+    };
+    let file = File::open(path).map_err(|error| failed(error.into()))?;
+    read_back(&file, written).map_err(failed)?;
+    monitor.advance(Phase::Verifying, written.bytes);
     monitor.end(Phase::Verifying);
-    if tree.len() as u64 == written.nodes && tree.digest() == written.digest {
-        return Ok(());
-    }
-    Err(EngineError::new(
-        ErrorKind::Failed,
-        format!("{} is not what was written to it; nothing was put in place: check the disk", path.display()),
-    ))
+    Ok(())
 }
 
-fn write_error(error: SnapWriteError) -> EngineError {
+pub(super) fn write_error(error: SnapWriteError) -> EngineError {
     let kind = match error {
         SnapWriteError::Io(_) => ErrorKind::Failed,
         _ => ErrorKind::Refused,

@@ -16,7 +16,7 @@ use crate::reader::BlobReader;
 use crate::seal::open_blob;
 use crate::shared::Shared;
 use crate::stack::Stack;
-use crate::state_digest::{RecordHasher, StateDigest};
+use crate::state_digest::{DigestSum, StateDigest};
 use crate::table::{KeyRange, Leaf, TableError, read_chunk};
 
 /// Packs in memory at once.
@@ -188,8 +188,7 @@ pub(super) fn check_digests(
 pub(super) fn digest(shared: &Arc<Shared>, manifest: &Manifest) -> Result<StateDigest, TableError> {
     let keys = shared.crypto.identity();
     let stack = Stack::new(manifest.tables(), BlobReader::new(Arc::clone(shared)), keys);
-    let mut hasher = RecordHasher::new(keys);
-    let mut sum = StateDigest::default();
-    stack.for_each(&KeyRange::all(), |record| sum = sum.plus(hasher.hash(&record)))?;
-    Ok(sum)
+    let mut sum = DigestSum::new(keys);
+    stack.for_each(&KeyRange::all(), |record| sum.add(&record))?;
+    Ok(sum.take())
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{ChunkError, MAX_CHUNK, NO_REFERENCE, REFERENCE, STAT_COLUMNS, VERSION, stat_columns, varint};
 use crate::ids::{BlobId, IdentityKeys};
-use crate::record::{MAX_ACL, MAX_KEY, MAX_VALUE, SortedRecords, ValueRef};
+use crate::record::{MAX_ACL, MAX_KEY, MAX_VALUE, RecordRef, SortedRecords, ValueRef};
 
 /// A value of the chunk that is a blob of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,6 +99,17 @@ impl<'k> ChunkEncoder<'k> {
         records: &R,
         range: Range<usize>,
     ) -> Result<EncodedChunk<'_>, ChunkError> {
+        self.encode_seen(records, range, |_| {})
+    }
+
+    /// Encodes, and shows each record that is not a tombstone as it is stored: what else has to be known of every
+    /// record costs no second way to memory.
+    pub fn encode_seen<R: SortedRecords + ?Sized>(
+        &mut self,
+        records: &R,
+        range: Range<usize>,
+        mut seen: impl FnMut(&RecordRef<'_>),
+    ) -> Result<EncodedChunk<'_>, ChunkError> {
         self.columns.clear();
         self.out_of_line.clear();
         self.previous_key.clear();
@@ -145,7 +156,9 @@ impl<'k> ChunkEncoder<'k> {
             }
             columns.acl_index.push(i64::try_from(last_acl).unwrap_or(i64::MAX));
             check_len("value", i, record.value.len().unwrap_or(0), MAX_VALUE)?;
-            match record.value.stored(self.keys) {
+            let value = record.value.stored(self.keys);
+            seen(&RecordRef { value, ..record });
+            match value {
                 ValueRef::Null => varint::put(&mut columns.value_lens, 0),
                 ValueRef::Bytes(bytes) => {
                     varint::put(&mut columns.value_lens, bytes.len() as u64 + 2);

@@ -49,12 +49,24 @@ fn cuts_are_those_of_the_rule_in_any_ranges() {
         // Few different hashes make many ties.
         let items = made(seed, 700, if seed % 2 == 0 { u64::MAX } else { 7 });
         let expected = cuts_by_the_word(&items, SMALL);
-        assert_eq!(natural_cuts(&items, SMALL, 0..700), expected, "seed {seed}");
+        assert_eq!(natural_cuts(&items, SMALL, 0..700).positions(), expected, "seed {seed}");
         let mut prng = Prng(seed + 1000);
         let middle = usize::try_from(prng.below(700)).unwrap();
-        let mut parts = natural_cuts(&items, SMALL, 0..middle);
-        parts.extend(natural_cuts(&items, SMALL, middle..700));
+        let mut parts = natural_cuts(&items, SMALL, 0..middle).positions();
+        parts.extend(natural_cuts(&items, SMALL, middle..700).positions());
         assert_eq!(parts, expected, "seed {seed}, split at {middle}");
+    }
+}
+
+#[test]
+fn cuts_know_how_many_bytes_lie_before_them() {
+    let items = made(3, 700, u64::MAX);
+    for range in [0..700, 0..1, 150..420, 420..700] {
+        let found = natural_cuts(&items, SMALL, range.clone());
+        assert_eq!(found.bytes, bytes_of(&items, range.clone()), "{range:?}");
+        for cut in found.cuts {
+            assert_eq!(cut.offset, bytes_of(&items, range.start..cut.position), "{range:?}");
+        }
     }
 }
 
@@ -77,7 +89,7 @@ fn golden_cuts() {
     let records = tree(7, 3000);
     let keys = IdentityKeys::public();
     let starts: Vec<usize> = chunk_ranges(&records[..], &keys).iter().map(|range| range.start).collect();
-    assert_eq!(format!("{starts:?}"), "[0, 134, 510, 1177, 2026, 2210, 2450, 2722, 2953]");
+    assert_eq!(format!("{starts:?}"), "[0, 26, 234, 518, 707, 988, 1283, 1449, 1777, 1991, 2244, 2743]");
 }
 
 #[test]

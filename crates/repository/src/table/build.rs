@@ -12,7 +12,7 @@ use crate::codec;
 use crate::cut::{CHUNK_RULE, chunk_ranges, record_size};
 use crate::ids::{BlobId, BlobKind, IdentityKeys};
 use crate::record::{SortedRecords, ValueRef};
-use crate::state_digest::{RecordHasher, StateDigest};
+use crate::state_digest::{DigestSum, StateDigest};
 
 /// What a table is besides its records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,7 +121,15 @@ impl<'a, S: BlobSink + ?Sized> TableBuilder<'a, S> {
         range: Range<usize>,
         encoder: &mut ChunkEncoder<'_>,
     ) -> Result<WrittenLeaf, TableError> {
-        let chunk = encoder.encode(records, range.clone())?;
+        let mut digest = StateDigest::ZERO;
+        let chunk = if self.span.kind == TableKind::Base {
+            let mut sum = DigestSum::new(self.keys);
+            let chunk = encoder.encode_seen(records, range, |record| sum.add(record))?;
+            digest = sum.take();
+            chunk
+        } else {
+            encoder.encode(records, range)?
+        };
         let id = self.keys.blob_id(BlobKind::Leaf, chunk.bytes);
         self.sink.put(PlainBlob { id, kind: BlobKind::Leaf, bytes: chunk.bytes })?;
         let mut key = Vec::new();
@@ -139,15 +147,7 @@ impl<'a, S: BlobSink + ?Sized> TableBuilder<'a, S> {
             highest_mzxid: chunk.highest_mzxid,
         };
         let values = chunk.out_of_line.iter().map(|value| RefsEntry { id: value.id, len: value.len }).collect();
-        let digest = if self.span.kind == TableKind::Base { self.digest_of(records, range) } else { StateDigest::ZERO };
         Ok(WrittenLeaf { entry, values, digest })
-    }
-
-    /// The records were just read by this core, so hashing them now costs no second way to memory.
-    fn digest_of<R: SortedRecords + ?Sized>(&self, records: &R, range: Range<usize>) -> StateDigest {
-        let mut hasher = RecordHasher::new(self.keys);
-        let mut key = Vec::new();
-        range.fold(StateDigest::ZERO, |sum, i| sum.plus(hasher.hash(&records.record(i, &mut key))))
     }
 
     /// Writes the nodes and value lists. `first_key` is the smallest key of the table.

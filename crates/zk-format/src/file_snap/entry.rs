@@ -54,6 +54,14 @@ pub(crate) fn entry_node(file: &[u8], entry: Entry) -> Result<NodeRef<'_>, JuteE
     Ok(NodeRef { path, data, acl: None, stat: decode_stat(&mut fields)? })
 }
 
+/// The path and the length of the data of a node that was read once: neither can be malformed any more.
+pub(crate) fn entry_outline(file: &[u8], entry: Entry) -> (&[u8], Option<usize>) {
+    let path = entry_path(file, entry);
+    let start = usize::try_from(entry.offset).unwrap_or(usize::MAX).saturating_add(4).saturating_add(path.len());
+    let length = file.get(start..).and_then(<[u8]>::first_chunk).map_or(-1, |bytes| i32::from_be_bytes(*bytes));
+    (path, usize::try_from(length).ok())
+}
+
 fn decode_stat(reader: &mut Reader<'_>) -> Result<Stat, JuteError> {
     Ok(Stat {
         czxid: Zxid(reader.i64()?),

@@ -85,9 +85,75 @@ fn a_failing_output_is_reported() {
         }
     }
     let world = AclList::world();
-    let mut writer = SnapWriter::new(Full, &[], [], LIMITS).unwrap();
-    for path in [path::ROOT, path::ZOOKEEPER, path::QUOTA] {
+    assert!(matches!(SnapWriter::new(Full, &[], [&world], LIMITS), Err(SnapWriteError::Io(_))));
+}
+
+const OWN: [&[u8]; 3] = [path::ROOT, path::ZOOKEEPER, path::QUOTA];
+
+/// The server's nodes one by one, then a part for each list of paths.
+fn in_parts<W: Write>(out: W, parts: &[&[&[u8]]]) -> Result<(W, Written), SnapWriteError> {
+    let world = AclList::world();
+    let mut writer = SnapWriter::new(out, &[], [], LIMITS)?;
+    let maker = writer.parts();
+    for path in OWN {
+        writer.node(&node(path, None, &world, 0))?;
+    }
+    for paths in parts {
+        let mut part = maker.part();
+        for path in *paths {
+            part.node(&node(path, Some(path), &world, 0))?;
+        }
+        writer.append(&part.finish())?;
+    }
+    writer.finish()
+}
+
+#[test]
+fn parts_make_the_same_file_as_single_nodes() {
+    let parts: [&[&[u8]]; 3] = [&[b"/a", b"/a/b", b"/c"], &[], &[b"/a/b/d", b"/c/e", b"/f"]];
+    let (file, written) = in_parts(Vec::new(), &parts).unwrap();
+    let world = AclList::world();
+    let mut writer = SnapWriter::new(Vec::new(), &[], [], LIMITS).unwrap();
+    for path in OWN {
         writer.node(&node(path, None, &world, 0)).unwrap();
     }
-    assert!(matches!(writer.finish(), Err(SnapWriteError::Io(_))));
+    for path in parts.concat() {
+        writer.node(&node(path, Some(path), &world, 0)).unwrap();
+    }
+    let (single, alone) = writer.finish().unwrap();
+    assert_eq!(file, single);
+    assert_eq!((written.nodes, written.bytes, written.digest), (alone.nodes, alone.bytes, alone.digest));
+    assert_eq!(FlatTree::parse(file, Zxid(9), &ReadLimits::default()).unwrap().len(), 9);
+}
+
+#[test]
+fn parts_are_checked_against_each_other() {
+    use SnapWriteError as E;
+    let orphan = in_parts(Vec::new(), &[&[b"/a"], &[b"/b/c"]]);
+    assert!(matches!(orphan, Err(E::NoParent { path }) if path == b"/b/c"));
+    let late = in_parts(Vec::new(), &[&[b"/a/b", b"/a"]]);
+    assert!(matches!(late, Err(E::NoParent { path }) if path == b"/a/b"));
+    let twice = in_parts(Vec::new(), &[&[b"/a", b"/b"], &[b"/c", b"/b"]]);
+    assert!(matches!(twice, Err(E::Duplicate { path }) if path == b"/b"));
+}
+
+#[test]
+fn every_flipped_bit_is_found_when_it_is_read_back() {
+    use std::os::unix::fs::FileExt;
+    let file = tempfile::tempfile().unwrap();
+    let (_, written) = in_parts(&file, &[&[b"/a", b"/a/b"], &[b"/c"]]).unwrap();
+    read_back(&file, &written).unwrap();
+    for offset in 0..written.bytes {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, offset).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], offset).unwrap();
+        assert!(matches!(read_back(&file, &written), Err(ReadBackError::Bytes { .. })), "byte {offset}");
+        file.write_all_at(&byte, offset).unwrap();
+    }
+    file.set_len(written.bytes - 1).unwrap();
+    assert!(matches!(read_back(&file, &written), Err(ReadBackError::Bytes { .. })));
+    let other = Written { digest: written.digest ^ 1, ..written.clone() };
+    file.set_len(written.bytes).unwrap();
+    file.write_all_at(b"/", written.bytes - 1).unwrap();
+    assert!(matches!(read_back(&file, &other), Err(ReadBackError::Contents)));
 }

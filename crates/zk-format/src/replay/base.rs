@@ -13,6 +13,12 @@ pub trait BaseStore {
     /// The node at a path; the root's path is empty.
     fn lookup(&self, path: &[u8]) -> Result<Option<Node>, Self::Error>;
 
+    /// Says which nodes will be looked up soon, so that a store can fetch them together. Paths may repeat, and need
+    /// not exist.
+    fn prepare(&self, _paths: Vec<Vec<u8>>) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// The paths of a session's ephemeral nodes; `None` where the store cannot find them without reading everything.
     fn ephemerals_of(&self, session: i64) -> Result<Option<Vec<Vec<u8>>>, Self::Error>;
 

@@ -3,7 +3,7 @@
 use super::Touched;
 use crate::key;
 use crate::tree::FlatTree;
-use crate::types::{Node, NodeRef};
+use crate::types::{Node, NodeOutline, NodeRef};
 use std::ops::Range;
 
 /// See the module's head. Access by place, so that threads can work on ranges of places.
@@ -74,6 +74,15 @@ impl MergedTree {
         &self.touched
     }
 
+    /// The sum of [`NodeRef::file_bytes`] of all nodes.
+    pub fn node_bytes(&self) -> u64 {
+        let changes = self.touched.iter().map(|touched| {
+            let old = self.base.find(&touched.path).map_or(0, |index| self.base.node(index).file_bytes());
+            (old, touched_node(touched).map_or(0, |node| node.file_bytes()))
+        });
+        changes.fold(self.base.node_bytes(), |sum, (old, new)| sum.saturating_sub(old).saturating_add(new))
+    }
+
     /// The node at this place in key order. The root is at 0.
     ///
     /// # Panics
@@ -81,6 +90,21 @@ impl MergedTree {
     pub fn node(&self, index: usize) -> NodeRef<'_> {
         assert!(index < self.len, "place {index} of {}", self.len);
         self.node_in(self.segment_of(index), index)
+    }
+
+    /// What [`MergedTree::node`] gives, without reading data and stat.
+    ///
+    /// # Panics
+    /// If `index` is not below [`MergedTree::len`].
+    pub fn outline(&self, index: usize) -> NodeOutline<'_> {
+        assert!(index < self.len, "place {index} of {}", self.len);
+        let segment = self.segment_of(index);
+        match self.segments.get(segment) {
+            Some(&Segment { start, source: Source::Base(at) }) => {
+                self.base.outline(at.saturating_add(index.saturating_sub(start)))
+            }
+            _ => self.node_in(segment, index).outline(),
+        }
     }
 
     /// All nodes in key order.

@@ -14,8 +14,8 @@ use rayon::prelude::*;
 use super::FlatTree;
 use super::order::{Walked, into_key_order};
 use crate::file_snap::{
-    self, Compression, Entry, Progress, ReadLimits, SnapProblem, UnresolvedAcl, Walker, decompress, entry_node,
-    read_trailers,
+    self, Compression, END_MARK, Entry, Progress, ReadLimits, SnapProblem, UnresolvedAcl, Walker, decompress,
+    entry_node, read_trailers,
 };
 use crate::file_snap_writer::{SnapWriter, WriteLimits};
 use crate::path;
@@ -103,6 +103,7 @@ fn finish(file: Vec<u8>, mut walker: Walker, zxid: Zxid) -> Result<FlatTree, Sna
         Progress::End(end) => end,
         Progress::More => file.len(),
     };
+    let nodes_end = end.saturating_sub(END_MARK.len());
     let trailers = read_trailers(&file, end, walker.adler.clone())?;
     let digest = walker.digest();
     let unresolved = walker.unresolved.iter().map(|(&id, &nodes)| UnresolvedAcl { id, nodes }).collect();
@@ -111,6 +112,7 @@ fn finish(file: Vec<u8>, mut walker: Walker, zxid: Zxid) -> Result<FlatTree, Sna
     let ephemerals = ephemerals(&file, &entries);
     Ok(FlatTree {
         ephemerals,
+        node_bytes: node_bytes(&entries, nodes_end),
         file,
         entries,
         acls,
@@ -121,6 +123,11 @@ fn finish(file: Vec<u8>, mut walker: Walker, zxid: Zxid) -> Result<FlatTree, Sna
         last_zxid: trailers.last_zxid,
         digest,
     })
+}
+
+/// The root comes first in a file.
+fn node_bytes(entries: &[Entry], end: usize) -> u64 {
+    entries.first().map_or(0, |root| (end as u64).saturating_sub(root.offset))
 }
 
 fn ephemerals(file: &[u8], entries: &[Entry]) -> BTreeMap<i64, Vec<u32>> {

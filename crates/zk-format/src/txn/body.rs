@@ -3,6 +3,7 @@
 use super::{DIGEST_VERSION, TxnError, TxnHeader};
 
 use crate::jute::{JuteError, Reader};
+use crate::key;
 use crate::path;
 use crate::types::{AclList, Zxid};
 
@@ -132,6 +133,23 @@ impl<'a> Body<'a> {
             Self::CloseSession { paths } => paths.as_ref().is_some_and(|paths| !paths.is_empty()),
             Self::Create(_) | Self::Delete { .. } | Self::SetData { .. } | Self::SetAcl { .. } => true,
             Self::Multi { parts } => !self.is_failed_multi() && parts.iter().any(|part| part.body.changes_nodes()),
+        }
+    }
+
+    /// Calls `visit` with every node it names, and the parents of those it makes or removes.
+    pub fn visit_paths(&self, visit: &mut dyn FnMut(&'a [u8])) {
+        let mut with_parent = |path: &'a [u8]| {
+            visit(path);
+            if let Some(parent) = key::parent(path) {
+                visit(parent);
+            }
+        };
+        match self {
+            Self::CreateSession { .. } | Self::Error { .. } => {}
+            Self::CloseSession { paths } => paths.iter().flatten().for_each(|path| with_parent(path)),
+            Self::Create(Create { path, .. }) | Self::Delete { path, .. } => with_parent(path),
+            Self::SetData { path, .. } | Self::SetAcl { path, .. } | Self::Check { path, .. } => visit(path),
+            Self::Multi { parts } => parts.iter().for_each(|part| part.body.visit_paths(visit)),
         }
     }
 

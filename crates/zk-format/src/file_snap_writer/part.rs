@@ -1,0 +1,210 @@
+//! Nodes as a file has them, made apart from the file: by several threads, for one that writes them in order.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use super::read_back::Piece;
+use super::{SnapWriteError, WriteLimits, check_size};
+use crate::digest::RunningDigest;
+use crate::file_snap::encode_stat;
+use crate::jute::{self, Reader};
+use crate::key;
+use crate::path::{self, PathProblem};
+use crate::types::{AclList, NodeRef};
+
+/// What the nodes of a file have to fit: its tables, and the server that will load it.
+#[derive(Debug)]
+pub(super) struct Tables {
+    pub limits: WriteLimits,
+    pub acl_ids: HashMap<AclList, i64>,
+    pub sessions: HashSet<i64>,
+    /// The key of the hashes of paths.
+    pub hash: RandomState,
+}
+
+/// Makes part writers of one file, on any thread.
+#[derive(Clone, Debug)]
+pub struct PartMaker {
+    tables: Arc<Tables>,
+}
+
+impl PartMaker {
+    pub(super) const fn new(tables: Arc<Tables>) -> Self {
+        Self { tables }
+    }
+
+    /// A part with no nodes yet.
+    pub fn part(&self) -> PartWriter {
+        PartWriter::new(Arc::clone(&self.tables))
+    }
+}
+
+/// Gathers nodes to be appended to the file together.
+#[derive(Debug)]
+pub struct PartWriter {
+    tables: Arc<Tables>,
+    buffer: jute::Writer,
+    last_acl: Option<(AclList, i64)>,
+    last_parent: Vec<u8>,
+    digest: RunningDigest,
+    marks: Marks,
+}
+
+/// What is known of the paths of a part.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    /// The hash of each path.
+    pub paths: Vec<u64>,
+    /// The hash of each parent that is not that of the node before, with the place of its first child.
+    pub parents: Vec<(usize, u64)>,
+    /// Whether `/zookeeper` and `/zookeeper/quota` are among the nodes.
+    pub reserved: [bool; 2],
+}
+
+impl PartWriter {
+    pub(super) fn new(tables: Arc<Tables>) -> Self {
+        Self {
+            tables,
+            buffer: jute::Writer::new(),
+            last_acl: None,
+            last_parent: Vec::new(),
+            digest: RunningDigest::default(),
+            marks: Marks::default(),
+        }
+    }
+
+    /// Appends a node. That its parent is there is checked when the part is appended to the file.
+    pub fn node(&mut self, node: &NodeRef<'_>) -> Result<(), SnapWriteError> {
+        let NodeRef { path, data, acl, stat } = *node;
+        let limits = self.tables.limits;
+        let parent = checked_parent(path)?;
+        check_size("path", path, path.len(), limits)?;
+        check_size("data", path, data.map_or(0, <[u8]>::len), limits)?;
+        let owner = stat.ephemeral_owner;
+        if stat.kind().is_ephemeral() && !self.tables.sessions.contains(&owner) {
+            return Err(SnapWriteError::UnknownSession { path: path.to_vec(), session: owner });
+        }
+        let Some(acl) = acl.and_then(|acl| self.acl_id(acl)) else {
+            return Err(SnapWriteError::UnknownAcl { path: path.to_vec() });
+        };
+        self.mark(path, parent);
+        let stat = encode_stat(&stat);
+        self.buffer.ustring(Some(path)).buffer(data).i64(acl).raw(&stat);
+        self.digest.add(path, data, &stat);
+        Ok(())
+    }
+
+    /// Bytes gathered.
+    pub fn bytes(&self) -> usize {
+        self.buffer.bytes().len()
+    }
+
+    /// What was gathered; the writer starts anew.
+    pub fn finish(&mut self) -> Part {
+        let bytes = std::mem::take(&mut self.buffer).into_bytes();
+        self.last_parent.clear();
+        Part {
+            piece: Piece::of(&bytes, true),
+            bytes,
+            digest: std::mem::take(&mut self.digest).sum(),
+            marks: std::mem::take(&mut self.marks),
+        }
+    }
+
+    pub(super) const fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// The path of the node added last.
+    pub(super) fn last_path(&self) -> Vec<u8> {
+        path_at(self.buffer.bytes(), self.marks.paths.len().saturating_sub(1))
+    }
+
+    fn mark(&mut self, path: &[u8], parent: Option<&[u8]>) {
+        if let Some(parent) = parent
+            // Siblings mostly follow each other.
+            && (self.last_parent != parent || self.marks.parents.is_empty())
+        {
+            self.marks.parents.push((self.marks.paths.len(), self.tables.hash.hash_one(parent)));
+            self.last_parent.clear();
+            self.last_parent.extend_from_slice(parent);
+        }
+        self.marks.paths.push(self.tables.hash.hash_one(path));
+        let [zookeeper, quota] = &mut self.marks.reserved;
+        *zookeeper |= path == path::ZOOKEEPER;
+        *quota |= path == path::QUOTA;
+    }
+
+    fn acl_id(&mut self, acl: &AclList) -> Option<i64> {
+        match &self.last_acl {
+            Some((last, id)) if Arc::ptr_eq(&last.0, &acl.0) => Some(*id),
+            _ => {
+                let id = *self.tables.acl_ids.get(acl)?;
+                self.last_acl = Some((acl.clone(), id));
+                Some(id)
+            }
+        }
+    }
+}
+
+/// The parent's path, `None` for the root.
+fn checked_parent(path: &[u8]) -> Result<Option<&[u8]>, SnapWriteError> {
+    let wrong = |why: PathProblem| SnapWriteError::BadPath { path: path.to_vec(), why };
+    let Some(parent) = key::parent(path) else {
+        return if path.is_empty() { Ok(None) } else { Err(wrong(PathProblem::Relative)) };
+    };
+    let name = path.get(parent.len().saturating_add(1)..).unwrap_or_default();
+    path::validate_stored_name(name).map_err(wrong)?;
+    Ok(Some(parent))
+}
+
+/// Nodes ready to be appended.
+#[derive(Debug)]
+pub struct Part {
+    bytes: Vec<u8>,
+    piece: Piece,
+    digest: i64,
+    marks: Marks,
+}
+
+impl Part {
+    /// How many nodes there are.
+    pub fn nodes(&self) -> usize {
+        self.marks.paths.len()
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) const fn piece(&self) -> Piece {
+        self.piece
+    }
+
+    pub(super) const fn digest(&self) -> i64 {
+        self.digest
+    }
+
+    pub(super) const fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// The path of the node at this place.
+    pub(super) fn path(&self, place: usize) -> Vec<u8> {
+        path_at(&self.bytes, place)
+    }
+}
+
+/// For errors: reads the nodes again up to the one at this place.
+fn path_at(bytes: &[u8], place: usize) -> Vec<u8> {
+    let mut reader = Reader::new(bytes);
+    let mut path = Vec::new();
+    for _ in 0..=place {
+        match super::read_back::next_node(&mut reader) {
+            Ok((found, ..)) => path = found.to_vec(),
+            Err(_) => break,
+        }
+    }
+    path
+}
