@@ -3,9 +3,12 @@
 //! A crash at any step leaves at most packs that nothing names: the manifest, written last, is the snapshot.
 
 mod anchor;
+mod describe;
+mod prepare;
 mod source;
 mod store;
 pub mod suspect;
+mod tally;
 
 pub use source::open as open_datadir;
 
@@ -113,7 +116,7 @@ fn attempt(
     let options = ReadOptions { filter: &request.filter, to_zxid: request.to_zxid, full: request.full };
     let read = source::read(repo, source, parent.as_ref(), trusted.as_ref(), &options, monitor)?;
     refuse_partial(&read, request)?;
-    let mut prepared = store::prepare(repo, &session, parent.as_ref(), read, monitor)?;
+    let mut prepared = prepare::prepare(repo, &session, parent.as_ref(), read, monitor)?;
     prepared.judge(trusted.as_ref(), request.max_shrink);
     let unchanged = prepared.is_unchanged();
     if request.dry_run || (unchanged && !request.force && !request.full) {
@@ -143,7 +146,7 @@ fn upload(repo: &Repo, session: &BackupSession, monitor: &dyn Monitor) -> Result
 fn commit(
     repo: &Repo,
     session: &mut BackupSession,
-    prepared: &store::Prepared,
+    prepared: &prepare::Prepared,
     stored: &store::Stored,
     request: &BackupRequest,
     parent: Option<&Manifest>,

@@ -1,0 +1,281 @@
+//! What was read, compared with the parent snapshot: what differs, what it adds up to, whether it is to be trusted.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use repository::codec::decode_body;
+use repository::manifest::Manifest;
+use repository::record::session_key;
+use repository::session::BackupSession;
+use repository::stack::{ChangeSet, Stack};
+use repository::{Change, RecordHasher, StateDigest};
+use zk_format::increment::Increment;
+use zk_format::load::{self, Loaded};
+use zk_format::{AclList, Zxid};
+
+use super::source::Read;
+use super::tally::{Counts, Tally};
+use super::{anchor, suspect};
+use crate::acls;
+use crate::convert::{record, session_record};
+use crate::error::{EngineError, ErrorKind};
+use crate::filter::Filter;
+use crate::identity::Identity;
+use crate::monitor::{Monitor, Phase, Unit};
+use crate::repo::Repo;
+use crate::report::Method;
+use crate::state::StateRecords;
+
+const MAX_IDENTITY: usize = 1 << 20;
+
+/// What is known of a state besides its records.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) zxid_low: Zxid,
+    pub(super) zxid_high: Zxid,
+    pub(super) consistency: load::Consistency,
+    pub(super) proof: load::Proof,
+    pub(super) tail: load::Tail,
+    pub(super) anchor: Vec<u8>,
+    pub(super) tree_digest: Option<i64>,
+    pub(super) state_time_ms: i64,
+    pub(super) notes: Vec<String>,
+    pub(super) digest_mismatch: bool,
+    pub(super) method: Method,
+    pub(super) full_reason: Option<String>,
+}
+
+/// The difference to the parent.
+#[derive(Debug)]
+pub(super) enum Difference {
+    /// From the log: the changes themselves.
+    Changes(Vec<Change>),
+    /// From a full read with a parent.
+    Set { loaded: Box<Loaded>, filter: Filter, set: ChangeSet },
+    /// Nothing to compare with.
+    Whole { loaded: Box<Loaded>, filter: Filter },
+}
+
+/// A state ready to be stored.
+#[derive(Debug)]
+pub struct Prepared {
+    pub(super) facts: Facts,
+    pub(super) difference: Difference,
+    pub(super) counts: Counts,
+    /// `None` until the base is built, where there is no parent.
+    pub(super) state_digest: Option<StateDigest>,
+    pub(super) identity: Identity,
+    pub(super) acls: BTreeSet<AclList>,
+    pub(super) incomplete: Vec<Vec<u8>>,
+    pub(super) suspect: Vec<String>,
+}
+
+/// Compares what was read with the parent.
+pub fn prepare(
+    repo: &Repo,
+    session: &BackupSession,
+    parent: Option<&Manifest>,
+    read: Read,
+    monitor: &dyn Monitor,
+) -> Result<Prepared, EngineError> {
+    match (read, parent) {
+        (Read::Log(increment), Some(parent)) => from_log(repo, session, parent, &increment),
+        (Read::Full { loaded, filter, reason }, Some(parent)) => {
+            monitor.begin(Phase::Comparing, Unit::Nodes, Some(loaded.tree.len() as u64));
+            let prepared = compared(repo, session, parent, loaded, filter, reason);
+            monitor.end(Phase::Comparing);
+            prepared
+        }
+        (Read::Full { loaded, filter, reason }, None) => whole(loaded, filter, reason),
+        (Read::Log(_), None) => Err(EngineError::new(ErrorKind::Failed, "a log without a snapshot to continue")),
+    }
+}
+
+fn from_log(
+    repo: &Repo,
+    session: &BackupSession,
+    parent: &Manifest,
+    increment: &Increment,
+) -> Result<Prepared, EngineError> {
+    let fields = &parent.body.fields;
+    let keys = repo.inner.identity();
+    let stack = Stack::new(parent.tables(), session.reader(), keys);
+    let mut hasher = RecordHasher::new(keys);
+    let mut delta = Tally::default();
+    let mut changes = Vec::new();
+    let mut lists: BTreeSet<AclList> = acls::stored_acls(fields).into_iter().flatten().collect();
+    for touched in &increment.touched {
+        let old = touched.old.as_ref().map(|node| record(&touched.path, node));
+        let new = touched.new.as_ref().map(|node| record(&touched.path, node));
+        if old == new {
+            continue;
+        }
+        delta.count(
+            &mut hasher,
+            old.as_ref().map(repository::Record::as_ref),
+            new.as_ref().map(repository::Record::as_ref),
+        );
+        lists.extend(touched.new.as_ref().and_then(|node| node.acl.clone()));
+        let key = old.as_ref().or(new.as_ref()).map(|record| record.key.clone()).unwrap_or_default();
+        changes.push(new.map_or(Change::Delete(key), Change::Put));
+    }
+    // Sessions come after all nodes; their key order is that of their ids' bytes.
+    let mut sessions: Vec<(i64, Option<i32>)> = increment.sessions.iter().map(|(id, state)| (*id, *state)).collect();
+    sessions.sort_by_key(|(id, _)| session_key(*id));
+    for (id, state) in sessions {
+        let old = stack.get(&session_key(id))?;
+        let new = state.map(|timeout| session_record(id, timeout));
+        if old == new {
+            continue;
+        }
+        delta.count(
+            &mut hasher,
+            old.as_ref().map(repository::Record::as_ref),
+            new.as_ref().map(repository::Record::as_ref),
+        );
+        changes.push(new.map_or_else(|| Change::Delete(session_key(id).into()), Change::Put));
+    }
+    let notes = increment.torn.iter().map(|torn| load::Note::Torn(torn.clone()).to_string());
+    let facts = Facts {
+        zxid_low: increment.zxid,
+        zxid_high: increment.zxid,
+        consistency: load::Consistency::Exact,
+        proof: increment.proof,
+        tail: increment.tail,
+        anchor: encoded_anchor(Some(increment.anchor), Some(increment.place))?,
+        tree_digest: increment.digest,
+        state_time_ms: increment.state_time_ms,
+        notes: notes.collect(),
+        digest_mismatch: false,
+        method: Method::Log,
+        full_reason: None,
+    };
+    Ok(Prepared {
+        facts,
+        difference: Difference::Changes(changes),
+        counts: delta.onto(fields),
+        state_digest: Some(delta.digest(StateDigest(fields.state_digest))),
+        identity: stored_identity(parent),
+        acls: lists,
+        incomplete: Vec::new(),
+        suspect: Vec::new(),
+    })
+}
+
+fn compared(
+    repo: &Repo,
+    session: &BackupSession,
+    parent: &Manifest,
+    loaded: Box<Loaded>,
+    filter: Filter,
+    reason: Option<String>,
+) -> Result<Prepared, EngineError> {
+    let keys = repo.inner.identity();
+    let records = StateRecords::new(&loaded.tree, &loaded.sessions, &filter);
+    let tally = Mutex::new(Tally::default());
+    let stack = Stack::new(parent.tables(), session.reader(), keys);
+    let set = stack.changes_to(&records, &|old, new| {
+        let mut tally = tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tally.count_sizes(old, new);
+    })?;
+    let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let fields = &parent.body.fields;
+    let identity = Identity::of_records(&records);
+    Ok(Prepared {
+        facts: facts(&loaded, Method::Full, reason)?,
+        counts: tally.onto(fields),
+        state_digest: Some(StateDigest(fields.state_digest).plus(set.digest_delta)),
+        identity,
+        acls: lists(&loaded),
+        incomplete: loaded.unresolved_acls.clone(),
+        suspect: Vec::new(),
+        difference: Difference::Set { loaded, filter, set },
+    })
+}
+
+fn whole(loaded: Box<Loaded>, filter: Filter, reason: Option<String>) -> Result<Prepared, EngineError> {
+    let records = StateRecords::new(&loaded.tree, &loaded.sessions, &filter);
+    let nodes = records.nodes() as u64;
+    let counts = Counts {
+        nodes,
+        sessions: records.sessions() as u64,
+        raw_bytes: records.node_bytes(),
+        created: nodes,
+        ..Counts::default()
+    };
+    let identity = Identity::of_records(&records);
+    Ok(Prepared {
+        facts: facts(&loaded, Method::Full, reason)?,
+        counts,
+        state_digest: None,
+        identity,
+        acls: lists(&loaded),
+        incomplete: loaded.unresolved_acls.clone(),
+        suspect: Vec::new(),
+        difference: Difference::Whole { loaded, filter },
+    })
+}
+
+fn facts(loaded: &Loaded, method: Method, full_reason: Option<String>) -> Result<Facts, EngineError> {
+    let exact = loaded.consistency == load::Consistency::Exact;
+    Ok(Facts {
+        zxid_low: loaded.zxid_low,
+        zxid_high: loaded.zxid_high,
+        consistency: loaded.consistency,
+        proof: loaded.proof,
+        tail: loaded.tail,
+        anchor: encoded_anchor(loaded.anchor.filter(|_| exact), loaded.place)?,
+        tree_digest: exact.then_some(loaded.digest),
+        state_time_ms: loaded.state_time_ms,
+        notes: loaded.notes.iter().map(ToString::to_string).collect(),
+        digest_mismatch: loaded.notes.iter().any(|note| matches!(note, load::Note::DigestMismatch { .. })),
+        method,
+        full_reason,
+    })
+}
+
+fn encoded_anchor(anchor: Option<load::Anchor>, place: Option<load::LogPlace>) -> Result<Vec<u8>, EngineError> {
+    anchor::encode(anchor, place).map_err(|error| EngineError::wrapping(ErrorKind::Failed, error))
+}
+
+fn lists(loaded: &Loaded) -> BTreeSet<AclList> {
+    let touched = loaded.tree.touched().iter().filter_map(|touched| touched.new.as_ref()?.acl.clone());
+    loaded.tree.base().acls().iter().cloned().chain(touched).collect()
+}
+
+fn stored_identity(parent: &Manifest) -> Identity {
+    decode_body::<_, MAX_IDENTITY>("identity", &parent.body.fields.source.identity).unwrap_or_default()
+}
+
+impl Prepared {
+    /// Decides whether the state is to be held back.
+    pub fn judge(&mut self, trusted: Option<&Manifest>, max_shrink: f64) {
+        let Some(trusted) = trusted else { return };
+        let before = stored_identity(trusted);
+        let by_log = matches!(self.difference, Difference::Changes(_));
+        let compared = suspect::Compared {
+            zxid_before: Zxid(trusted.body.fields.zxid_high),
+            zxid_now: self.facts.zxid_high,
+            nodes_before: trusted.body.fields.nodes,
+            nodes_now: self.counts.nodes,
+            max_shrink,
+            identities: (!by_log).then_some((&before, &self.identity)),
+        };
+        let reasons = match &self.difference {
+            Difference::Set { loaded, .. } | Difference::Whole { loaded, .. } => {
+                suspect::reasons(&compared, |path| Some(loaded.tree.find(path)?.stat.czxid.0))
+            }
+            Difference::Changes(_) => suspect::reasons(&compared, |_| None),
+        };
+        self.suspect = reasons;
+    }
+
+    /// Whether the new state is the parent's.
+    pub fn is_unchanged(&self) -> bool {
+        match &self.difference {
+            Difference::Changes(changes) => changes.is_empty(),
+            Difference::Set { set, .. } => set.entries.is_empty(),
+            Difference::Whole { .. } => false,
+        }
+    }
+}
