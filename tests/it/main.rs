@@ -6,6 +6,7 @@ mod basics;
 mod config;
 mod damage;
 mod inspect;
+mod keys;
 mod main_job;
 mod run;
 mod runbook;

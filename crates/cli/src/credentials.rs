@@ -99,9 +99,9 @@ pub fn ask() -> anyhow::Result<SecretString> {
     clean(&text, "the password")
 }
 
-/// Asks twice for the password of a new repository.
-pub fn ask_new() -> anyhow::Result<SecretString> {
-    let first = rpassword::prompt_password("password for the new repository: ").context("cannot read the password")?;
+/// Asks twice for a new password.
+pub fn ask_new(what_for: &str) -> anyhow::Result<SecretString> {
+    let first = rpassword::prompt_password(format!("{what_for}: ")).context("cannot read the password")?;
     let first = clean(&first, "the password")?;
     let again = rpassword::prompt_password("the same again: ").context("cannot read the password")?;
     if again.trim_end_matches(['\n', '\r']) != first.expose_secret() {

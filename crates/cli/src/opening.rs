@@ -40,6 +40,15 @@ pub fn given_credentials(context: &Context) -> anyhow::Result<Credentials> {
     })
 }
 
+/// What the settings give, else what a person at the terminal types.
+pub fn given_or_asked(context: &Context) -> anyhow::Result<Credentials> {
+    let given = given_credentials(context)?;
+    if given.is_none() && credentials::can_ask() {
+        return Ok(Credentials::Password(credentials::ask()?));
+    }
+    Ok(given)
+}
+
 /// Opens the repository; asks for the password on a terminal where one is needed and none is given.
 pub fn repository(context: &Context) -> anyhow::Result<Repo> {
     let access = access(context, given_credentials(context)?)?;

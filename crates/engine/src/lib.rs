@@ -14,6 +14,7 @@ pub mod find;
 pub mod history;
 pub mod identity;
 pub mod inspect;
+pub mod keys;
 pub mod monitor;
 pub mod pipeline;
 pub mod reference;

@@ -127,7 +127,9 @@ impl From<RepositoryError> for EngineError {
             RepositoryError::WrongPassword { .. } | RepositoryError::CredentialsNeeded { .. } => {
                 ErrorKind::WrongPassword
             }
-            RepositoryError::Unencrypted { .. } | RepositoryError::OtherRepository { .. } => ErrorKind::Refused,
+            RepositoryError::Unencrypted { .. }
+            | RepositoryError::OtherRepository { .. }
+            | RepositoryError::KeyRefused { .. } => ErrorKind::Refused,
             RepositoryError::Damaged { .. } | RepositoryError::Inconsistent { .. } => ErrorKind::Damage,
             RepositoryError::Store(error) => store_kind(error),
             RepositoryError::Blob(error) => blob_kind(error),

@@ -64,7 +64,8 @@ pub enum CryptoError {
     },
     /// The numbered key is not in the keyring.
     #[error(
-        "it was sealed with key number {number}, which this key slot does not hold; use a newer password or key file"
+        "it was sealed with key number {number}, which the key slot in use does not hold; if the key was rotated, run \
+         the command again: this host used an older copy of the slot, which is dropped now"
     )]
     UnknownKey {
         /// The number.
@@ -185,6 +186,13 @@ impl Keyring {
     /// A keyring with the same identity and encryption keys of its own, for a copy that shares content ids.
     pub fn generate_like(&self) -> Result<Self, CryptoError> {
         Ok(Self { identity: self.identity.clone(), keys: BTreeMap::from([(1, SecretKey::random()?)]) })
+    }
+
+    /// Adds the encryption keys of another keyring of the same repository that this one lacks.
+    pub(crate) fn join(&mut self, other: &Self) {
+        for (number, key) in &other.keys {
+            self.keys.entry(*number).or_insert_with(|| key.clone());
+        }
     }
 
     /// Adds a new encryption key and returns its number.

@@ -156,6 +156,12 @@ pub enum RepositoryError {
         /// What is wrong and what to do.
         what: String,
     },
+    /// A change of keys that would lock somebody out.
+    #[error("{what}")]
+    KeyRefused {
+        /// What is wrong and what to do.
+        what: String,
+    },
 }
 
 fn list(ids: &[SnapshotId]) -> String {
@@ -186,6 +192,12 @@ impl RepositoryError {
     /// An object that could not be made.
     pub(crate) fn writing(object: &str, source: impl Into<SealError>) -> Self {
         Self::Encode { object: object.to_owned(), source: Box::new(source.into()) }
+    }
+
+    /// Whether an object was sealed with a key that the opened slot lacks.
+    pub(crate) fn is_unknown_key(&self) -> bool {
+        let Self::Damaged { source, .. } = self else { return false };
+        matches!(**source, SealError::Crypto(crate::crypto::CryptoError::UnknownKey { .. }))
     }
 
     /// Whether stored data are damaged or missing, as opposed to out of reach.

@@ -181,6 +181,8 @@ pub struct SlotInfo {
     pub created_ms: i64,
     /// Who made it, in clear.
     pub label: String,
+    /// What deriving its key from a password costs; `None` for a key file.
+    pub costs: Option<Costs>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -273,7 +275,11 @@ fn parse<'a>(path: &str, slot: &'a [u8]) -> Result<Parts<'a>, RepositoryError> {
 /// What a slot says of itself, without opening it.
 pub fn slot_info(path: &str, slot: &[u8]) -> Result<SlotInfo, RepositoryError> {
     let SlotHead { derivation, created_ms, label } = parse(path, slot)?.head;
-    Ok(SlotInfo { path: path.to_owned(), is_key_file: derivation == Derivation::KeyFile, created_ms, label })
+    let costs = match derivation {
+        Derivation::Argon2id { costs, .. } => Some(costs.check()?),
+        Derivation::KeyFile => None,
+    };
+    Ok(SlotInfo { path: path.to_owned(), is_key_file: costs.is_none(), created_ms, label, costs })
 }
 
 /// Opens a slot; `None` if the credentials are not this slot's.

@@ -17,6 +17,7 @@ pub mod crypto;
 pub mod cut;
 pub mod error;
 pub mod ids;
+pub mod key_slots;
 pub mod keys;
 pub mod manifest;
 pub mod notes;

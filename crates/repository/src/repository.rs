@@ -14,7 +14,8 @@ use crate::config::{
 use crate::crypto::{Crypto, Keyring, fill_random};
 use crate::error::RepositoryError;
 use crate::ids::{IdentityKeys, LineageId, RepositoryId, SnapshotId};
-use crate::keys::{Costs, Credentials, DEFAULT_COSTS, MAX_SLOT, MAX_SLOTS, SlotInfo, make_slot, open_slot, slot_info};
+use crate::key_slots::{blocking, remember_slot, unlock};
+use crate::keys::{Costs, Credentials, DEFAULT_COSTS, make_slot};
 use crate::manifest::{Manifest, parse_path};
 use crate::notes::{MAX_NOTE, Note, decode_note, newest_note, snapshot_of_path, write_note};
 use crate::probe::creates_exclusively;
@@ -115,6 +116,8 @@ impl Snapshots {
 pub struct Repository {
     pub(crate) shared: Arc<Shared>,
     keyring: Option<Keyring>,
+    /// Path of the slot that was opened.
+    slot: Option<String>,
 }
 
 impl Repository {
@@ -157,11 +160,11 @@ impl Repository {
             None => Crypto::unencrypted(repository),
             Some(keyring) => Crypto::encrypted(repository, keyring),
         };
-        let mut slot_fact = None;
+        let mut opened = None;
         if let Some(keyring) = &keyring {
             let slot = make_slot(repository, keyring, &options.credentials, options.costs, &options.label, now)?;
-            slot_fact = Some(join_slot_fact(&slot.path, &slot.bytes));
-            store.put(&slot.path, slot.bytes.into()).await?;
+            store.put(&slot.path, slot.bytes.clone().into()).await?;
+            opened = Some(slot);
         }
         let object = encode_config(&crypto, &config)?.into();
         let written = if creates_exclusively {
@@ -177,10 +180,11 @@ impl Repository {
             cache::remember(root, store.identity(), repository);
         }
         let cache = Cache::open(cache, repository);
-        if let Some(fact) = slot_fact {
-            cache.put_fact(SLOT_FACT, &fact);
+        if let Some(slot) = &opened {
+            remember_slot(&cache, &slot.path, &slot.bytes);
         }
-        Ok(Self { shared: Arc::new(Shared::new(store.clone(), crypto, config, cache)), keyring })
+        let slot = opened.map(|slot| slot.path);
+        Ok(Self { shared: Arc::new(Shared::new(store.clone(), crypto, config, cache)), keyring, slot })
     }
 
     /// Opens a repository: one GET for `config` and, unless the cache has it, one for a key file's slot, or a LIST and
@@ -210,8 +214,12 @@ impl Repository {
         // Opening the cache touches the disk and unlocking may take a second; neither may hold up the runtime.
         let (repository, options_copy) = (head.repository, options.clone());
         let cache = blocking(move || Cache::open(&options_copy, repository)).await;
-        let keyring =
-            if head.is_encrypted { Some(unlock(store, head.repository, credentials, &cache).await?) } else { None };
+        let (slot, keyring) = if head.is_encrypted {
+            let (slot, keyring) = unlock(store, head.repository, credentials, &cache).await?;
+            (Some(slot), Some(keyring))
+        } else {
+            (None, None)
+        };
         let crypto = match &keyring {
             None => Crypto::unencrypted(head.repository),
             Some(keyring) => Crypto::encrypted(head.repository, keyring),
@@ -223,7 +231,7 @@ impl Repository {
                 cache::remember(root, store.identity(), head.repository);
             }
         }
-        Ok(Self { shared: Arc::new(Shared::new(store.clone(), crypto, config, cache)), keyring })
+        Ok(Self { shared: Arc::new(Shared::new(store.clone(), crypto, config, cache)), keyring, slot })
     }
 
     /// The repository's id.
@@ -264,6 +272,11 @@ impl Repository {
     /// The secrets, where it is encrypted: to make a repository that shares content ids.
     pub fn keyring(&self) -> Option<&Keyring> {
         self.keyring.as_ref()
+    }
+
+    /// The path of the key slot that was opened.
+    pub fn slot(&self) -> Option<&str> {
+        self.slot.as_deref()
     }
 
     /// The id of a lineage.
@@ -362,114 +375,6 @@ impl Repository {
     pub async fn begin_backup(&self, lineage: LineageId) -> Result<BackupSession, RepositoryError> {
         BackupSession::begin(Arc::clone(&self.shared), lineage).await
     }
-
-    /// The key slots; none where the repository is not encrypted.
-    pub async fn key_slots(&self) -> Result<Vec<SlotInfo>, RepositoryError> {
-        let mut slots = Vec::new();
-        for object in self.shared.store.list_sorted("keys/").await? {
-            let bytes = self.shared.store.get(&object.path, MAX_SLOT).await?;
-            slots.push(slot_info(&object.path, &bytes)?);
-        }
-        Ok(slots)
-    }
-
-    /// Adds a key slot that opens with `credentials`.
-    pub async fn add_key(
-        &self,
-        credentials: &Credentials,
-        costs: Costs,
-        label: &str,
-    ) -> Result<String, RepositoryError> {
-        let keyring = self
-            .keyring
-            .as_ref()
-            .ok_or_else(|| RepositoryError::Unencrypted { store: self.shared.store.name().to_owned() })?;
-        let slot = make_slot(self.id(), keyring, credentials, costs, label, now_ms())?;
-        self.shared.store.put(&slot.path, slot.bytes.into()).await?;
-        Ok(slot.path)
-    }
-
-    /// Removes a key slot, unless it is the last.
-    pub async fn remove_key(&self, path: &str) -> Result<(), RepositoryError> {
-        let listed = self.shared.store.list_sorted("keys/").await?;
-        if !listed.iter().any(|o| o.path == path) {
-            return Err(RepositoryError::Key {
-                what: format!("there is no key slot {path}; `zooark key list` shows them"),
-            });
-        }
-        if listed.len() == 1 {
-            let what = format!("{path} is the last key slot; without it nothing could be read. Add another first");
-            return Err(RepositoryError::Key { what });
-        }
-        Ok(self.shared.store.delete(path).await?)
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(join) => std::panic::resume_unwind(join.into_panic()),
-    }
-}
-
-const SLOT_FACT: &str = "key slot";
-
-/// Finds the slot that the credentials open: the one that was used last, the key file's own, or any.
-async fn unlock(
-    store: &Store,
-    repository: RepositoryId,
-    credentials: &Credentials,
-    cache: &Cache,
-) -> Result<Keyring, RepositoryError> {
-    let try_slot = |path: String, bytes: bytes::Bytes| {
-        let credentials = credentials.clone();
-        blocking(move || open_slot(repository, &path, &bytes, &credentials))
-    };
-    let mut tried = None;
-    if let Some(fact) = cache.fact(SLOT_FACT)
-        && let Some((path, slot)) = split_slot_fact(&fact)
-    {
-        let bytes = bytes::Bytes::copy_from_slice(slot);
-        if let Ok(Some(keyring)) = try_slot(path.to_owned(), bytes.clone()).await {
-            return Ok(keyring);
-        }
-        tried = Some(bytes);
-    }
-    let paths = if let Credentials::KeyFile(file) = credentials {
-        vec![file.slot_path()]
-    } else {
-        let listed = store.list_sorted("keys/").await?;
-        listed.into_iter().take(MAX_SLOTS).map(|o| o.path).collect()
-    };
-    let mut first_error = None;
-    for path in paths {
-        let bytes = match store.get(&path, MAX_SLOT).await {
-            Err(e) if e.is_not_found() => continue,
-            other => other?,
-        };
-        if tried.as_ref() == Some(&bytes) {
-            continue;
-        }
-        match try_slot(path.clone(), bytes.clone()).await {
-            Ok(Some(keyring)) => {
-                cache.put_fact(SLOT_FACT, &join_slot_fact(&path, &bytes));
-                return Ok(keyring);
-            }
-            Ok(None) => {}
-            // A damaged slot matters only if no other opens.
-            Err(e) => first_error = first_error.or(Some(e)),
-        }
-    }
-    Err(first_error.unwrap_or_else(|| RepositoryError::WrongPassword { store: store.name().to_owned() }))
-}
-
-fn join_slot_fact(path: &str, slot: &[u8]) -> Vec<u8> {
-    [path.as_bytes(), b"\n", slot].concat()
-}
-
-fn split_slot_fact(fact: &[u8]) -> Option<(&str, &[u8])> {
-    let at = fact.iter().position(|b| *b == b'\n')?;
-    Some((std::str::from_utf8(fact.get(..at)?).ok()?, fact.get(at.checked_add(1)?..)?))
 }
 
 /// Readers can be shared as sources.

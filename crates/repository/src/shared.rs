@@ -13,6 +13,7 @@ use crate::config::Config;
 use crate::crypto::{Crypto, CryptoError, ObjectKey, WrappedKey};
 use crate::error::RepositoryError;
 use crate::ids::{BlobId, PackId};
+use crate::key_slots::forget_slot;
 use crate::locations::Locations;
 use crate::manifest::{MAX_MANIFEST, Manifest, ManifestBody, decode_manifest, parse_path};
 use crate::pack::{PackIndex, TAIL_READ, Tail, pack_path, read_tail};
@@ -209,7 +210,11 @@ impl Shared {
             object: path.to_owned(),
             what: "its name is not that of a manifest".to_owned(),
         })?;
-        match decode_manifest(&self.crypto, path, object)? {
+        let decoded = decode_manifest(&self.crypto, path, object);
+        if decoded.as_ref().is_err_and(RepositoryError::is_unknown_key) {
+            forget_slot(&self.cache);
+        }
+        match decoded? {
             (_, ManifestBody::Tombstone { .. }) => Ok(None),
             (id, ManifestBody::Snapshot(body)) => {
                 Ok(Some(Manifest { id, lineage, seq, path: path.to_owned(), body: *body }))

@@ -61,7 +61,9 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         }
         (false, Some(path)) => Credentials::KeyFile(new_key_file(path)?),
         (false, None) if !given.is_none() => given,
-        (false, None) if credentials::can_ask() => Credentials::Password(credentials::ask_new()?),
+        (false, None) if credentials::can_ask() => {
+            Credentials::Password(credentials::ask_new("password for the new repository")?)
+        }
         (false, None) => {
             return Err(usage(
                 "a repository is encrypted: give --password-file, --key-file or --new-key-file, or say --unencrypted",
@@ -98,7 +100,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
 }
 
 /// Makes the key and its file, which must not exist: overwriting a key loses repositories.
-fn new_key_file(path: &PathBuf) -> anyhow::Result<KeyFile> {
+pub(super) fn new_key_file(path: &PathBuf) -> anyhow::Result<KeyFile> {
     let key = KeyFile::generate().map_err(engine::EngineError::from)?;
     let making = || format!("cannot make the key file {}; nothing was made", path.display());
     let mut file =

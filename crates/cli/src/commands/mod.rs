@@ -12,6 +12,7 @@ pub mod find;
 pub mod history;
 pub mod init;
 pub mod inspect;
+pub mod key;
 pub mod ls;
 pub mod man;
 pub mod restore;
@@ -59,6 +60,8 @@ pub enum Command {
     Tag(tag::Args),
     /// Say that a suspect snapshot is right after all
     Accept(accept::Args),
+    /// Manage passwords and key files
+    Key(key::Args),
     /// Check the repository
     Check(check::Args),
     /// Summarise ZooKeeper's own files, without a repository
@@ -97,6 +100,7 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Restore(args) => restore::run(&args, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Accept(args) => accept::run(&args, context),
+        Command::Key(args) => key::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),
         Command::Config(args) => config::run(&args, context),

@@ -13,7 +13,7 @@ use crate::manifest::{
 use crate::session::{BackupSession, CommitOutcome, Committed};
 use crate::table::{TableKind, TableRoot};
 
-const QUICK: Costs = Costs { memory_kib: 64, passes: 1, lanes: 4 };
+pub(crate) const QUICK: Costs = Costs { memory_kib: 64, passes: 1, lanes: 4 };
 pub(crate) const LINEAGE: LineageId = LineageId([0xab; 16]);
 
 pub(crate) fn options(credentials: Credentials) -> InitOptions {
@@ -72,7 +72,7 @@ fn table(root: BlobId, kind: TableKind) -> TableRoot {
 }
 
 /// Puts a blob from a thread of its own, as computing threads do.
-fn put(session: &BackupSession, repository: &Repository, text: &str) -> BlobId {
+pub(crate) fn put(session: &BackupSession, repository: &Repository, text: &str) -> BlobId {
     let id = repository.identity().blob_id(BlobKind::Leaf, text.as_bytes());
     let blob = PlainBlob { id, kind: BlobKind::Leaf, bytes: text.as_bytes() };
     std::thread::scope(|scope| scope.spawn(|| session.put(blob)).join().unwrap()).unwrap();
@@ -93,7 +93,7 @@ async fn back_up(repository: &Repository, text: &str) -> Committed {
     }
 }
 
-async fn commit(
+pub(crate) async fn commit(
     session: &mut BackupSession,
     repository: &Repository,
     text: &str,
@@ -266,11 +266,11 @@ async fn credentials_must_fit() {
     assert!(matches!(open(&store, file.clone()).await, RepositoryError::WrongPassword { .. }));
     let path = repository.add_key(&file, QUICK, "key file").await.unwrap();
     Repository::open(&store, &file, &none).await.unwrap();
-    assert_eq!(repository.key_slots().await.unwrap().len(), 2);
+    assert_eq!(repository.key_slots().await.unwrap().0.len(), 2);
     repository.remove_key(&path).await.unwrap();
     assert!(matches!(open(&store, file).await, RepositoryError::WrongPassword { .. }));
-    let last = repository.key_slots().await.unwrap().remove(0).path;
-    assert!(matches!(repository.remove_key(&last).await, Err(RepositoryError::Key { .. })));
+    let last = repository.key_slots().await.unwrap().0.remove(0).path;
+    assert!(matches!(repository.remove_key(&last).await, Err(RepositoryError::KeyRefused { .. })));
     let again = Repository::init(&store, &options(password()), &none).await.unwrap_err();
     assert!(matches!(again, RepositoryError::AlreadyInitialised { .. }));
 }

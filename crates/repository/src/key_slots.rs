@@ -1,0 +1,250 @@
+//! The key slots of a repository: which one opens it, adding, removing, and rotation of the encryption key.
+
+use crate::backend::Store;
+use crate::cache::Cache;
+use crate::clock::now_ms;
+use crate::crypto::Keyring;
+use crate::error::RepositoryError;
+use crate::ids::RepositoryId;
+use crate::keys::{Costs, Credentials, MAX_SLOT, MAX_SLOTS, Slot, SlotInfo, make_slot, open_slot, slot_info};
+use crate::repository::Repository;
+
+/// What a rotation of the encryption key did, or would do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    /// Number of the new key.
+    pub number: u32,
+    /// Slots that hold it now, by their paths.
+    pub rewritten: Vec<String>,
+    /// Slots that were removed because nothing opened them.
+    pub removed: Vec<String>,
+}
+
+impl Repository {
+    /// The key slots; none where the repository is not encrypted. Those that cannot be read are given with the reason.
+    pub async fn key_slots(&self) -> Result<(Vec<SlotInfo>, Vec<RepositoryError>), RepositoryError> {
+        let (mut slots, mut damaged) = (Vec::new(), Vec::new());
+        for object in self.shared.store.list_sorted("keys/").await? {
+            let bytes = match self.shared.store.get(&object.path, MAX_SLOT).await {
+                Err(e) if e.is_not_found() => continue,
+                other => other?,
+            };
+            match slot_info(&object.path, &bytes) {
+                Ok(info) => slots.push(info),
+                Err(e) => damaged.push(e),
+            }
+        }
+        Ok((slots, damaged))
+    }
+
+    /// Adds a key slot that opens with `credentials`. A key file that opens it already gets its slot anew.
+    pub async fn add_key(
+        &self,
+        credentials: &Credentials,
+        costs: Costs,
+        label: &str,
+    ) -> Result<String, RepositoryError> {
+        let slot = make_slot(self.id(), self.secrets()?, credentials, costs, label, now_ms())?;
+        self.shared.store.put(&slot.path, slot.bytes.into()).await?;
+        Ok(slot.path)
+    }
+
+    /// Removes a key slot, unless no other readable one is left.
+    pub async fn remove_key(&self, path: &str) -> Result<(), RepositoryError> {
+        let (slots, _) = self.key_slots().await?;
+        let others = slots.iter().filter(|slot| slot.path != path).count();
+        if others == 0 {
+            let what = format!("{path} is the last key slot; without it nothing could be read. Add another first");
+            return Err(RepositoryError::KeyRefused { what });
+        }
+        self.shared.store.delete(path).await?;
+        if self.slot() == Some(path) {
+            forget_slot(&self.shared.cache);
+        }
+        Ok(())
+    }
+
+    /// Replaces the slot that was opened by one that opens with `credentials`: the new one is there before the old goes.
+    pub async fn replace_key(
+        &self,
+        credentials: &Credentials,
+        costs: Costs,
+        label: &str,
+    ) -> Result<String, RepositoryError> {
+        let path = self.add_key(credentials, costs, label).await?;
+        if let Some(old) = self.slot().filter(|old| *old != path) {
+            self.remove_key(old).await?;
+        }
+        Ok(path)
+    }
+
+    /// Adds an encryption key, with which new objects are sealed from now on. Old objects stay readable, and only
+    /// `keys/*` is rewritten.
+    ///
+    /// A slot can be rewritten only with what opens it, so `credentials` has to have something for each. Slots that
+    /// nothing opens are an error, or removed where `remove_others` says so. The new slots are there before the old ones
+    /// go; a crash in between leaves slots with and without the new key, and the next rotation joins them.
+    pub async fn rotate_key(
+        &self,
+        credentials: &[Credentials],
+        remove_others: bool,
+        dry_run: bool,
+    ) -> Result<Rotation, RepositoryError> {
+        let mut keyring = self.secrets()?.clone();
+        let (mut opened, mut others) = (Vec::new(), Vec::new());
+        for object in self.shared.store.list_sorted("keys/").await? {
+            let bytes = self.shared.store.get(&object.path, MAX_SLOT).await?;
+            match self.opens(&object.path, &bytes, credentials).await? {
+                Some((at, found)) => {
+                    keyring.join(&found);
+                    opened.push((at, slot_info(&object.path, &bytes)?));
+                }
+                None => others.push(object.path),
+            }
+        }
+        if opened.is_empty() {
+            return Err(RepositoryError::WrongPassword { store: self.shared.store.name().to_owned() });
+        }
+        if !others.is_empty() && !remove_others {
+            let what = format!(
+                "nothing given opens {}, and a slot can be rewritten only with what opens it; give their passwords or \
+                 key files too, or let them be removed",
+                others.join(", ")
+            );
+            return Err(RepositoryError::KeyRefused { what });
+        }
+        let number = keyring.rotate().map_err(|e| RepositoryError::Key { what: e.to_string() })?;
+        if dry_run {
+            let rewritten = opened.into_iter().map(|(_, info)| info.path).collect();
+            return Ok(Rotation { number, rewritten, removed: others });
+        }
+        let (mut rewritten, mut superseded) = (Vec::new(), Vec::new());
+        for (at, info) in opened {
+            let Some(credentials) = credentials.get(at) else { continue };
+            let slot = self.rewritten(&keyring, credentials, &info).await?;
+            self.shared.store.put(&slot.path, slot.bytes.clone().into()).await?;
+            if self.slot() == Some(&info.path) {
+                remember_slot(&self.shared.cache, &slot.path, &slot.bytes);
+            }
+            if slot.path != info.path {
+                superseded.push(info.path);
+            }
+            rewritten.push(slot.path);
+        }
+        for path in superseded.iter().chain(&others) {
+            self.shared.store.delete(path).await?;
+        }
+        Ok(Rotation { number, rewritten, removed: others })
+    }
+
+    async fn rewritten(
+        &self,
+        keyring: &Keyring,
+        credentials: &Credentials,
+        info: &SlotInfo,
+    ) -> Result<Slot, RepositoryError> {
+        let (repository, keyring, credentials) = (self.id(), keyring.clone(), credentials.clone());
+        let SlotInfo { costs, label, created_ms, .. } = info.clone();
+        let costs = costs.unwrap_or(crate::keys::DEFAULT_COSTS);
+        blocking(move || make_slot(repository, &keyring, &credentials, costs, &label, created_ms)).await
+    }
+
+    /// Which of the credentials opens a slot.
+    async fn opens(
+        &self,
+        path: &str,
+        slot: &[u8],
+        credentials: &[Credentials],
+    ) -> Result<Option<(usize, Keyring)>, RepositoryError> {
+        for (at, credentials) in credentials.iter().enumerate() {
+            let (repository, path, slot, credentials) =
+                (self.id(), path.to_owned(), slot.to_vec(), credentials.clone());
+            if let Some(found) = blocking(move || open_slot(repository, &path, &slot, &credentials)).await? {
+                return Ok(Some((at, found)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn secrets(&self) -> Result<&Keyring, RepositoryError> {
+        self.keyring().ok_or_else(|| RepositoryError::KeyRefused {
+            what: format!("the repository in {} is not encrypted: it has no keys", self.shared.store.name()),
+        })
+    }
+}
+
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(join) => std::panic::resume_unwind(join.into_panic()),
+    }
+}
+
+const SLOT_FACT: &str = "key slot";
+
+/// Finds the slot that the credentials open: the one that was used last, the key file's own, or any.
+pub(crate) async fn unlock(
+    store: &Store,
+    repository: RepositoryId,
+    credentials: &Credentials,
+    cache: &Cache,
+) -> Result<(String, Keyring), RepositoryError> {
+    let try_slot = |path: String, bytes: bytes::Bytes| {
+        let credentials = credentials.clone();
+        blocking(move || open_slot(repository, &path, &bytes, &credentials))
+    };
+    let mut tried = None;
+    if let Some(fact) = cache.fact(SLOT_FACT)
+        && let Some((path, slot)) = split_slot_fact(&fact)
+    {
+        let bytes = bytes::Bytes::copy_from_slice(slot);
+        if let Ok(Some(keyring)) = try_slot(path.to_owned(), bytes.clone()).await {
+            return Ok((path.to_owned(), keyring));
+        }
+        tried = Some(bytes);
+    }
+    let paths = if let Credentials::KeyFile(file) = credentials {
+        vec![file.slot_path()]
+    } else {
+        let listed = store.list_sorted("keys/").await?;
+        listed.into_iter().take(MAX_SLOTS).map(|o| o.path).collect()
+    };
+    let mut first_error = None;
+    for path in paths {
+        let bytes = match store.get(&path, MAX_SLOT).await {
+            Err(e) if e.is_not_found() => continue,
+            other => other?,
+        };
+        if tried.as_ref() == Some(&bytes) {
+            continue;
+        }
+        match try_slot(path.clone(), bytes.clone()).await {
+            Ok(Some(keyring)) => {
+                remember_slot(cache, &path, &bytes);
+                return Ok((path, keyring));
+            }
+            Ok(None) => {}
+            // A damaged slot matters only if no other opens.
+            Err(e) => first_error = first_error.or(Some(e)),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| RepositoryError::WrongPassword { store: store.name().to_owned() }))
+}
+
+/// Keeps the slot that was opened, so that the next opening needs no request for it.
+pub(crate) fn remember_slot(cache: &Cache, path: &str, slot: &[u8]) {
+    cache.put_fact(SLOT_FACT, &[path.as_bytes(), b"\n", slot].concat());
+}
+
+/// The next opening reads the slot from the store.
+pub(crate) fn forget_slot(cache: &Cache) {
+    cache.put_fact(SLOT_FACT, b"");
+}
+
+fn split_slot_fact(fact: &[u8]) -> Option<(&str, &[u8])> {
+    let at = fact.iter().position(|b| *b == b'\n')?;
+    Some((std::str::from_utf8(fact.get(..at)?).ok()?, fact.get(at.checked_add(1)?..)?))
+}
+
+#[cfg(test)]
+mod tests;
