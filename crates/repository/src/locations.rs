@@ -77,9 +77,9 @@ impl Locations {
         first.into_iter().chain(further).collect()
     }
 
-    /// The blobs that lie in these packs.
+    /// The blobs that lie in these packs, copies included.
     pub fn within(&self, packs: &HashSet<PackId>) -> HashMap<BlobId, PackId> {
-        let inside = self.blobs.iter().filter(|(_, at)| packs.contains(&at.pack));
-        inside.map(|(id, at)| (*id, at.pack)).collect()
+        let all = self.copies.iter().map(|(id, at)| (id, at)).chain(&self.blobs);
+        all.filter(|(_, at)| packs.contains(&at.pack)).map(|(id, at)| (*id, at.pack)).collect()
     }
 }

@@ -3,7 +3,7 @@
 //! [`BlobReader`] is synchronous and used from computing threads; it waits for the store by handing the work to the
 //! runtime the repository was opened on. It must not be called on one of that runtime's own threads.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -182,17 +182,27 @@ impl BlobSource for BlobReader {
                 Err(_) => self.shared.cache.forget_blob(id),
             }
         }
-        for last_try in [false, true] {
+        // First where the blob is known to be, then in the packs that replaced that one, then in any.
+        for attempt in 0..3_u8 {
+            let mut gone = None;
             if let Some((at, wrapped)) = self.located(id, kind) {
                 match self.read_located(id, kind, at, &wrapped) {
                     Ok(opened) => return opened,
-                    Err(e) if e.is_not_found() && !last_try => self.shared.forget_pack(at.pack),
+                    Err(e) if e.is_not_found() && attempt < 2 => {
+                        self.shared.forget_pack(at.pack);
+                        gone = Some(at.pack);
+                    }
                     Err(e) => return Err(store_failed(Box::new(e))),
                 }
             }
-            if !last_try {
-                self.shared.handle.block_on(self.list_once()).map_err(|e| store_failed(Box::new(e)))?;
-            }
+            let looked = match gone.filter(|_| attempt == 0) {
+                Some(pack) => self
+                    .shared
+                    .handle
+                    .block_on(async { self.shared.load_successors(&[pack], &BTreeSet::new()).await.map(|_| ()) }),
+                None => self.shared.handle.block_on(self.list_once()),
+            };
+            looked.map_err(|e| store_failed(Box::new(e)))?;
         }
         Err(BlobError::Missing { id: *id, kind })
     }

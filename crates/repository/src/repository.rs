@@ -1,8 +1,7 @@
 //! An open repository: made by [`Repository::init`], opened by [`Repository::open`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
-
-use futures::{StreamExt, stream};
 
 use crate::backend::Store;
 use crate::blobs::BlobSource;
@@ -16,15 +15,13 @@ use crate::error::RepositoryError;
 use crate::ids::{IdentityKeys, LineageId, RepositoryId, SnapshotId};
 use crate::key_slots::{blocking, remember_slot, unlock};
 use crate::keys::{Costs, Credentials, DEFAULT_COSTS, make_slot};
-use crate::manifest::{Manifest, parse_path};
-use crate::notes::{MAX_NOTE, Note, decode_note, newest_note, snapshot_of_path, write_note};
+use crate::manifest::Manifest;
+use crate::notes::{Note, newest_note, write_note};
 use crate::probe::creates_exclusively;
 use crate::reader::BlobReader;
 use crate::session::BackupSession;
 use crate::shared::Shared;
-
-/// Requests for manifests in flight at once.
-const PARALLEL: usize = 16;
+pub use crate::snapshots::{Snapshot, Snapshots};
 
 /// How to make a repository.
 #[derive(Debug, Clone)]
@@ -45,68 +42,6 @@ impl InitOptions {
     /// The usual choices.
     pub fn new(credentials: Credentials) -> Self {
         Self { credentials, costs: DEFAULT_COSTS, label: String::new(), grace_s: DEFAULT_GRACE_S, like: None }
-    }
-}
-
-/// A snapshot and what was noted about it since.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The manifest.
-    pub manifest: Manifest,
-    /// The newest note.
-    pub note: Option<Note>,
-}
-
-impl Snapshot {
-    /// Its id.
-    pub fn id(&self) -> SnapshotId {
-        self.manifest.id
-    }
-
-    /// Its tags: those last set.
-    pub fn tags(&self) -> &[String] {
-        let noted = self.note.as_ref().and_then(|n| n.tags.as_deref());
-        noted.unwrap_or(&self.manifest.body.fields.tags)
-    }
-
-    /// Whether it may be the wrong tree and nobody accepted it.
-    pub fn is_suspect(&self) -> bool {
-        let accepted = self.note.as_ref().is_some_and(|n| n.accepted);
-        !accepted && !self.manifest.body.fields.suspect.is_empty()
-    }
-
-    /// Whether something could not be read when it was made.
-    pub fn is_incomplete(&self) -> bool {
-        !self.manifest.body.fields.incomplete.is_empty()
-    }
-}
-
-/// What a listing found.
-#[derive(Debug, Default)]
-pub struct Snapshots {
-    /// Snapshots by time, lineage and number.
-    pub snapshots: Vec<Snapshot>,
-    /// Manifests and notes that cannot be read, with the reason.
-    pub damaged: Vec<(String, RepositoryError)>,
-}
-
-impl Snapshots {
-    /// The one snapshot whose id starts with `prefix`, of at least four digits.
-    pub fn find(&self, prefix: &str) -> Result<&Snapshot, RepositoryError> {
-        if prefix.len() < 4 {
-            return Err(RepositoryError::PrefixTooShort { prefix: prefix.to_owned() });
-        }
-        let wanted = prefix.to_ascii_lowercase();
-        let matching: Vec<&Snapshot> =
-            self.snapshots.iter().filter(|s| s.id().to_string().starts_with(&wanted)).collect();
-        match matching.as_slice() {
-            [] => Err(RepositoryError::NoSuchSnapshot { wanted: prefix.to_owned() }),
-            [one] => Ok(one),
-            many => Err(RepositoryError::AmbiguousSnapshot {
-                prefix: prefix.to_owned(),
-                candidates: many.iter().map(|s| s.id()).collect(),
-            }),
-        }
     }
 }
 
@@ -284,71 +219,6 @@ impl Repository {
         self.identity().lineage_id(parts)
     }
 
-    /// Every snapshot, with its newest note. Two LISTs; manifests and notes that the cache lacks are fetched.
-    pub async fn snapshots(&self) -> Result<Snapshots, RepositoryError> {
-        let store = &self.shared.store;
-        let (manifests, notes) = futures::try_join!(store.list_sorted("snapshots/"), store.list_sorted("notes/"))?;
-        let mut found = Snapshots::default();
-        let mut reads = stream::iter(manifests.into_iter().filter(|o| parse_path(&o.path).is_some()))
-            .map(|object| async move {
-                let manifest = self.read_manifest(&object.path).await;
-                (object.path, manifest)
-            })
-            .buffered(PARALLEL);
-        while let Some((path, manifest)) = reads.next().await {
-            match manifest {
-                Ok(None) => {}
-                Ok(Some(manifest)) => found.snapshots.push(Snapshot { manifest, note: None }),
-                Err(e @ RepositoryError::Store(_)) if !e.is_damage() => return Err(e),
-                Err(e) => found.damaged.push((path, e)),
-            }
-        }
-        drop(reads);
-        // Listings are sorted, so the last note of a snapshot is its newest.
-        let mut newest = std::collections::HashMap::new();
-        for note in notes {
-            if let Some(id) = snapshot_of_path(&note.path) {
-                newest.insert(id, note.path);
-            }
-        }
-        for snapshot in &mut found.snapshots {
-            let Some(path) = newest.get(&snapshot.manifest.id) else { continue };
-            match self.read_note(path).await {
-                Ok(note) => snapshot.note = Some(note),
-                Err(RepositoryError::Store(e)) if !e.is_not_found() => return Err(e.into()),
-                Err(e) => found.damaged.push((path.clone(), e)),
-            }
-        }
-        found.snapshots.sort_by(|a, b| {
-            let order = |s: &Snapshot| (s.manifest.body.fields.time_ms, s.manifest.lineage, s.manifest.seq);
-            order(a).cmp(&order(b))
-        });
-        Ok(found)
-    }
-
-    /// Reads one manifest; `None` for a tombstone or if it has gone.
-    async fn read_manifest(&self, path: &str) -> Result<Option<Manifest>, RepositoryError> {
-        let cached = self.shared.cache.manifest(path);
-        if let Some(manifest) = cached.as_ref().and_then(|object| self.shared.decode(path, object).ok()) {
-            return Ok(manifest);
-        }
-        let Some(object) = self.shared.fetch_manifest(path).await? else { return Ok(None) };
-        let manifest = self.shared.decode(path, &object)?;
-        self.shared.cache.put_manifest(path, &object);
-        Ok(manifest)
-    }
-
-    async fn read_note(&self, path: &str) -> Result<Note, RepositoryError> {
-        let cached = self.shared.cache.manifest(path);
-        if let Some(note) = cached.and_then(|object| decode_note(&self.shared.crypto, path, &object).ok()) {
-            return Ok(note);
-        }
-        let object = self.shared.store.get(path, MAX_NOTE).await?;
-        let note = decode_note(&self.shared.crypto, path, &object)?;
-        self.shared.cache.put_manifest(path, &object);
-        Ok(note)
-    }
-
     /// Changes what is noted about a snapshot.
     pub async fn annotate(
         &self,
@@ -366,7 +236,9 @@ impl Repository {
     /// A reader of the blobs of these snapshots. A cold one costs a footer per pack that they name.
     pub async fn reader(&self, manifests: &[&Manifest]) -> Result<BlobReader, RepositoryError> {
         for manifest in manifests {
-            self.shared.load_packs(&manifest.packs(), Some(manifest)).await?;
+            let gone = self.shared.load_packs(&manifest.packs(), Some(manifest)).await?;
+            // What is in neither is reported when it is read.
+            self.shared.load_successors(&gone, &BTreeSet::new()).await?;
         }
         Ok(BlobReader::new(Arc::clone(&self.shared)))
     }

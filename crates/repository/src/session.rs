@@ -89,6 +89,8 @@ struct Base {
     began: Moment,
     began_wall: SystemTime,
     avoid: Avoid,
+    /// Packs of the parent that the new snapshot must not name: condemned, or gone because others replaced them.
+    unusable: BTreeSet<PackId>,
     parent: Option<Manifest>,
     next_seq: u64,
     /// Whether the store lets exactly one of two writers have a number.
@@ -222,7 +224,8 @@ impl BackupSession {
     }
 
     /// The packs of each table. A table taken over from the parent keeps its packs; a new one needs those of its blobs,
-    /// and so does one with a pack that prune has condemned: its blobs there are uploaded again.
+    /// and so does one with a pack that prune has condemned: its blobs there are found in the packs that replaced it, or
+    /// uploaded again.
     fn stack(&self, tables: Vec<TableRoot>) -> Result<Vec<StackTable>, RepositoryError> {
         let inherited: HashMap<Option<BlobId>, &StackTable> = match &self.base.parent {
             Some(parent) => parent.body.stack.iter().map(|t| (t.root.root, t)).collect(),
@@ -231,7 +234,7 @@ impl BackupSession {
         let mut stack = Vec::with_capacity(tables.len());
         for root in tables {
             let kept = inherited.get(&root.root).filter(|t| t.root == root);
-            if let Some(table) = kept.filter(|t| t.packs.iter().all(|p| !self.base.avoid.packs.contains(p))) {
+            if let Some(table) = kept.filter(|t| t.packs.iter().all(|p| !self.base.unusable.contains(p))) {
                 stack.push((*table).clone());
             } else {
                 let packs = self.packs_of(&root)?;
@@ -263,7 +266,6 @@ impl BackupSession {
         placed.or_else(|| self.base.reachable.get(id).copied())
     }
 
-    /// Uploads what is left and waits for everything under way.
     /// Uploads what was put and waits for it. [`BackupSession::commit`] does so too; whoever must be able to stop calls
     /// this first and drops the session instead: packs that no manifest names are what a stopped upload leaves.
     pub async fn upload_all(&self) -> Result<(), RepositoryError> {
@@ -382,18 +384,22 @@ impl Base {
             shared.cache.put_fact(AVOID_FACT, &fact);
         }
         let (parent, newest_seq) = newest_manifest(shared, lineage, exclusive).await?;
-        let mut reachable = HashMap::new();
+        let (mut reachable, mut unusable) = (HashMap::new(), BTreeSet::new());
         if let Some(parent) = &parent {
-            let usable: Vec<PackId> = parent.packs().into_iter().filter(|p| !avoid.packs.contains(p)).collect();
-            shared.load_packs(&parent.packs(), Some(parent)).await?;
+            let packs = parent.packs();
+            unusable = shared.load_packs(&packs, Some(parent)).await?.into_iter().collect();
+            unusable.extend(packs.iter().filter(|pack| avoid.packs.contains(pack)));
+            let left: Vec<PackId> = unusable.iter().copied().collect();
+            let successors = shared.load_successors(&left, &avoid.packs).await?;
+            let usable = packs.into_iter().filter(|pack| !unusable.contains(pack)).chain(successors).collect();
             let locations = shared.locations.read().unwrap_or_else(PoisonError::into_inner);
-            reachable = locations.within(&usable.into_iter().collect());
+            reachable = locations.within(&usable);
         }
         let next_seq = newest_seq.checked_add(1).ok_or_else(|| RepositoryError::Inconsistent {
             object: format!("snapshots/{lineage}"),
             what: "its numbers are used up".to_owned(),
         })?;
-        Ok(Self { began, began_wall, avoid, parent, next_seq, exclusive, reachable })
+        Ok(Self { began, began_wall, avoid, unusable, parent, next_seq, exclusive, reachable })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What every handle on an open repository shares, and how pack indexes and manifests get into memory.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -18,6 +18,7 @@ use crate::locations::Locations;
 use crate::manifest::{MAX_MANIFEST, Manifest, ManifestBody, decode_manifest, parse_path};
 use crate::pack::{PackIndex, TAIL_READ, Tail, pack_path, read_tail};
 use crate::probe::creates_exclusively;
+use crate::segment::with_successors;
 
 /// Requests for metadata in flight at once.
 const PARALLEL: usize = 16;
@@ -109,12 +110,13 @@ impl Shared {
         self.cache.forget_pack(pack);
     }
 
-    /// Makes the entries of these packs known: from the manifest that introduced them, the cache, or their footers.
+    /// Makes the entries of these packs known: from the manifest that introduced them, the cache, or their footers. Gives
+    /// the packs that are gone.
     pub(crate) async fn load_packs(
         &self,
         packs: &[PackId],
         manifest: Option<&Manifest>,
-    ) -> Result<(), RepositoryError> {
+    ) -> Result<Vec<PackId>, RepositoryError> {
         for new in manifest.iter().flat_map(|m| &m.body.new_packs) {
             if let Some(index) = new.index().filter(|i| !self.knows(i.pack)) {
                 self.add_index(&index);
@@ -128,12 +130,35 @@ impl Shared {
             }
             None => true,
         });
-        stream::iter(unknown)
-            .map(|pack| self.load_footer(pack))
-            .buffer_unordered(PARALLEL)
-            .try_collect::<Vec<()>>()
-            .await?;
-        Ok(())
+        let reads = stream::iter(unknown).map(|pack| async move {
+            match self.load_footer(pack).await {
+                Ok(()) => Ok(None),
+                Err(RepositoryError::Store(e)) if e.is_not_found() => Ok(Some(pack)),
+                Err(e) => Err(e),
+            }
+        });
+        let gone: Vec<Option<PackId>> = reads.buffer_unordered(PARALLEL).try_collect().await?;
+        Ok(gone.into_iter().flatten().collect())
+    }
+
+    /// Makes the entries of the packs that replaced these known, but of those in `avoid`; gives them.
+    pub(crate) async fn load_successors(
+        &self,
+        packs: &[PackId],
+        avoid: &BTreeSet<PackId>,
+    ) -> Result<Vec<PackId>, RepositoryError> {
+        if packs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let replaced = self.load_segments().await?;
+        let mut successors: BTreeSet<PackId> =
+            packs.iter().flat_map(|pack| with_successors(&replaced, *pack)).collect();
+        successors.retain(|pack| !avoid.contains(pack) && !packs.contains(pack));
+        let wanted: Vec<PackId> = successors.iter().copied().collect();
+        for gone in self.load_packs(&wanted, None).await? {
+            successors.remove(&gone);
+        }
+        Ok(successors.into_iter().collect())
     }
 
     /// Reads a pack's footer with one request, or two if it is long.
