@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::config::Config;
 use crate::crypto::{Crypto, CryptoError, ObjectKey, WrappedKey};
 use crate::error::RepositoryError;
-use crate::ids::{BlobId, PackId};
+use crate::ids::{BlobId, PackId, SnapshotId};
 use crate::key_slots::forget_slot;
 use crate::locations::Locations;
 use crate::manifest::{MAX_MANIFEST, Manifest, ManifestBody, decode_manifest, parse_path};
@@ -235,15 +235,20 @@ impl Shared {
             object: path.to_owned(),
             what: "its name is not that of a manifest".to_owned(),
         })?;
-        let decoded = decode_manifest(&self.crypto, path, object);
-        if decoded.as_ref().is_err_and(RepositoryError::is_unknown_key) {
-            forget_slot(&self.cache);
-        }
-        match decoded? {
+        match self.decode_body(path, object)? {
             (_, ManifestBody::Tombstone { .. }) => Ok(None),
             (id, ManifestBody::Snapshot(body)) => {
                 Ok(Some(Manifest { id, lineage, seq, path: path.to_owned(), body: *body }))
             }
         }
+    }
+
+    /// Decodes a manifest object, tombstone or not.
+    pub(crate) fn decode_body(&self, path: &str, object: &[u8]) -> Result<(SnapshotId, ManifestBody), RepositoryError> {
+        let decoded = decode_manifest(&self.crypto, path, object);
+        if decoded.as_ref().is_err_and(RepositoryError::is_unknown_key) {
+            forget_slot(&self.cache);
+        }
+        decoded
     }
 }

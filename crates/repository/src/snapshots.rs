@@ -10,7 +10,7 @@ use crate::backend::ObjectInfo;
 use crate::catalog::{MAX_CATALOG, decode_catalog, is_catalog_path};
 use crate::error::RepositoryError;
 use crate::ids::SnapshotId;
-use crate::manifest::{Manifest, ManifestBody, decode_manifest, parse_path};
+use crate::manifest::{Manifest, ManifestBody, parse_path};
 use crate::notes::{MAX_NOTE, Note, decode_note, snapshot_of_path};
 use crate::repository::Repository;
 use crate::shared::Shared;
@@ -173,12 +173,12 @@ impl Shared {
     }
 
     async fn read_listed(&self, path: &str) -> Result<Option<Listed>, RepositoryError> {
-        let cached = self.cache.manifest(path).and_then(|object| decode_manifest(&self.crypto, path, &object).ok());
+        let cached = self.cache.manifest(path).and_then(|object| self.decode_body(path, &object).ok());
         let (id, body) = if let Some(decoded) = cached {
             decoded
         } else {
             let Some(object) = self.fetch_manifest(path).await? else { return Ok(None) };
-            let decoded = decode_manifest(&self.crypto, path, &object)?;
+            let decoded = self.decode_body(path, &object)?;
             self.cache.put_manifest(path, &object);
             decoded
         };
