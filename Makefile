@@ -1,5 +1,5 @@
 # make demo    what ZooArk does, on a recorded ZooKeeper data directory
-# make test    every test, real ZooKeeper servers among them; ends within 20 minutes of two cores once built
+# make test    every test, real ZooKeeper and object-store servers among them; ends within 20 minutes of two cores once built
 # Both install what is missing (apt-get), say so, and can be run again.
 
 CARGO ?= cargo
@@ -14,11 +14,13 @@ demo: install-build-deps
 
 test: install-deps
 	tests/live/fetch-zookeeper.sh
+	tests/live/fetch-stores.sh
 	$(CARGO) test
 
 # The same assertions at full sizes and with more seeds.
 test-long: install-deps
 	tests/live/fetch-zookeeper.sh
+	tests/live/fetch-stores.sh
 	ZOOARK_TEST_LONG=1 $(CARGO) test
 
 lint:

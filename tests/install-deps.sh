@@ -27,6 +27,9 @@ if [ "$what" = test ]; then
     need default-jdk-headless java javac
     need maven mvn
     need util-linux setpriv
+    need golang-go go
+    need nodejs node
+    need npm npm
 fi
 
 if [ -n "$packages" ]; then

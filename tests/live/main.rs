@@ -1,6 +1,8 @@
 //! Tests on real `ZooKeeper` servers: what they wrote is read, what their clients saw is what comes out, and
 //! what we write they start from.
 //!
+//! [`stores`] has the repository on object-store servers instead, from `tests/live/fetch-stores.sh`.
+//!
 //! Servers come from `tests/live/fetch-zookeeper.sh`; without them these tests fail. At most two Java processes
 //! run at a time (a server and its client), more only where an ensemble is the point: all tests here take turns.
 //! `ZOOARK_TEST_LONG=1` runs the same assertions at full sizes.
@@ -10,7 +12,10 @@
 mod compare;
 mod ensembles;
 mod kills;
+#[path = "../it/run.rs"]
+mod run;
 mod setups;
 mod state;
+mod stores;
 mod turn;
 mod versions;

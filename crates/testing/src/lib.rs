@@ -6,6 +6,7 @@
 //!   in one is not mirrored in the other.
 //! - [`evolving`]: a data directory on disk that goes from state to state.
 //! - [`server`]: `ZooKeeper` servers from Maven Central and their own client.
+//! - [`stores`]: object-store servers that others wrote.
 //! - [`random`]: the one source of randomness, seeded.
 
 // Generated sizes and counts are far below the limits of the narrower types.
@@ -16,3 +17,4 @@ pub mod generate;
 pub mod random;
 pub mod server;
 pub mod server_files;
+pub mod stores;

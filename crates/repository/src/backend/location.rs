@@ -3,16 +3,18 @@
 //! Options override the environment, which the caller hands in as a map: this library reads none itself.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::ClientOptions;
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::memory::InMemory;
 use object_store::path::Path;
-use object_store::{ObjectStore, RetryConfig};
+use object_store::{ObjectStore, RetryConfig, StaticCredentialProvider};
 use url::Url;
 
 use super::driver::Driver;
@@ -24,7 +26,8 @@ use super::remote::Bucket;
 #[derive(Clone)]
 pub struct StoreOptions {
     /// Settings by name: `endpoint`, `region`, `virtual_hosted_style_request`, `session_token`, `allow_http`, and any
-    /// other configuration key of the store's kind.
+    /// other configuration key of the store's kind. `connections`, `timeout`, `connect_timeout` (seconds) and
+    /// `retries` stand for the fields below.
     pub options: BTreeMap<String, String>,
     /// Environment variables of the ecosystem (`AWS_…`, `GOOGLE_…`, `AZURE_…`, `OBS_…`); others are ignored.
     pub environment: BTreeMap<String, String>,
@@ -57,6 +60,29 @@ impl Default for StoreOptions {
     }
 }
 
+impl StoreOptions {
+    /// With the fields that `options` speaks of set from there; what is left there is for the store's client.
+    pub(super) fn resolved(&self) -> Result<Self, String> {
+        let mut resolved = self.clone();
+        for (name, value) in &self.options {
+            let number = |least: u32, most: u32| match value.parse::<u32>() {
+                Ok(number) if (least..=most).contains(&number) => Ok(number),
+                _ => Err(format!("the option {name} is a whole number from {least} to {most}, not `{value}`")),
+            };
+            let seconds = || number(1, 86_400).map(|n| Duration::from_secs(n.into()));
+            match name.to_ascii_lowercase().replace('-', "_").as_str() {
+                "connections" => resolved.connections = number(1, 1024)? as usize,
+                "timeout" => resolved.timeout = seconds()?,
+                "connect_timeout" => resolved.connect_timeout = seconds()?,
+                "retries" => resolved.retries = number(0, 100)? as usize,
+                _ => continue,
+            }
+            resolved.options.remove(name);
+        }
+        Ok(resolved)
+    }
+}
+
 impl std::fmt::Debug for StoreOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Values may be credentials; names are not.
@@ -77,10 +103,13 @@ pub(super) struct Opened {
     pub(super) identity: String,
 }
 
+/// The location or an option is not valid, for this reason.
+pub(super) fn invalid(location: &str, because: impl Into<Box<dyn Error + Send + Sync>>) -> StoreError {
+    StoreError::new(StoreErrorKind::Invalid, Operation::Open, "").on(&without_credentials(location)).because(because)
+}
+
 pub(super) fn open(location: &str, options: &StoreOptions) -> Result<Opened, StoreError> {
-    let invalid = |text: String| {
-        StoreError::new(StoreErrorKind::Invalid, Operation::Open, "").on(&without_credentials(location)).because(text)
-    };
+    let invalid = |text: String| invalid(location, text);
     let Some((scheme, _)) = location.split_once("://").filter(|(s, _)| is_scheme(s)) else {
         if location.is_empty() {
             return Err(invalid("the location is empty".to_owned()));
@@ -105,9 +134,7 @@ pub(super) fn open(location: &str, options: &StoreOptions) -> Result<Opened, Sto
         return Err(invalid("credentials do not belong in the URL; use environment variables or options".to_owned()));
     }
     let prefix = Path::from_url_path(url.path()).map_err(|e| invalid(e.to_string()))?;
-    let fail = |e: object_store::Error| {
-        StoreError::new(StoreErrorKind::Invalid, Operation::Open, "").on(&without_credentials(location)).because(e)
-    };
+    let fail = |e: object_store::Error| self::invalid(location, e);
     let (store, endpoint, tail): (Box<dyn ObjectStore>, String, bool) = match scheme {
         "gs" => {
             let (store, endpoint) = google(bucket, options).map_err(fail)?;
@@ -232,6 +259,7 @@ fn amazon(
 fn google(bucket: &str, options: &StoreOptions) -> Result<(Box<dyn ObjectStore>, String), object_store::Error> {
     let mut builder = GoogleCloudStorageBuilder::new();
     let mut endpoint = String::new();
+    let mut unsigned = false;
     for (name, value, explicit) in settings(options, &["GOOGLE_"]) {
         if name == "endpoint" {
             value.clone_into(&mut endpoint);
@@ -240,14 +268,21 @@ fn google(bucket: &str, options: &StoreOptions) -> Result<(Box<dyn ObjectStore>,
         }
         match name.parse::<GoogleConfigKey>() {
             Ok(key) => {
-                if key == GoogleConfigKey::BaseUrl {
-                    value.clone_into(&mut endpoint);
+                match key {
+                    GoogleConfigKey::BaseUrl => value.clone_into(&mut endpoint),
+                    GoogleConfigKey::SkipSignature => unsigned = value == "true",
+                    _ => {}
                 }
                 builder = builder.with_config(key, value);
             }
             Err(e) if explicit => return Err(e),
             Err(_) => {}
         }
+    }
+    if unsigned {
+        // The client heeds `skip_signature` only where it reads: for writes it would ask the metadata service.
+        let nobody = GcpCredential { bearer: String::new() };
+        builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(nobody)));
     }
     let store = builder
         .with_bucket_name(bucket)
@@ -260,12 +295,14 @@ fn google(bucket: &str, options: &StoreOptions) -> Result<(Box<dyn ObjectStore>,
 fn azure(container: &str, options: &StoreOptions) -> Result<(Box<dyn ObjectStore>, String), object_store::Error> {
     let mut builder = MicrosoftAzureBuilder::new();
     let mut endpoint = String::new();
+    let mut account = String::new();
     let mut emulator = false;
     for (name, value, explicit) in settings(options, &["AZURE_"]) {
         match name.parse::<AzureConfigKey>() {
             Ok(key) => {
                 match key {
-                    AzureConfigKey::Endpoint | AzureConfigKey::AccountName => value.clone_into(&mut endpoint),
+                    AzureConfigKey::Endpoint => value.clone_into(&mut endpoint),
+                    AzureConfigKey::AccountName => value.clone_into(&mut account),
                     AzureConfigKey::UseEmulator => emulator = value == "true",
                     _ => {}
                 }
@@ -280,5 +317,5 @@ fn azure(container: &str, options: &StoreOptions) -> Result<(Box<dyn ObjectStore
         .with_client_options(client(options).with_allow_http(emulator || is_plain_http(&endpoint)))
         .with_retry(no_retries())
         .build()?;
-    Ok((Box::new(store), endpoint))
+    Ok((Box::new(store), if endpoint.is_empty() { account } else { endpoint }))
 }

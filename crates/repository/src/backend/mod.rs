@@ -60,7 +60,8 @@ struct Inner {
 impl Store {
     /// Opens the store a URL or path names. Nothing is read or written yet.
     pub fn open(location: &str, options: &StoreOptions) -> Result<Self, StoreError> {
-        Ok(Self::assemble(location::open(location, options)?, options))
+        let options = options.resolved().map_err(|text| location::invalid(location, text))?;
+        Ok(Self::assemble(location::open(location, &options)?, &options))
     }
 
     /// A store in memory that lives as long as its handles.

@@ -157,6 +157,10 @@ fn classify_cause(error: &(dyn StdError + 'static)) -> StoreErrorKind {
     let mut cause = Some(error);
     let mut text = String::new();
     while let Some(e) = cause {
+        text = e.to_string();
+        if is_about_credentials(&text) {
+            return StoreErrorKind::Auth;
+        }
         if let Some(http) = e.downcast_ref::<HttpError>() {
             return match http.kind() {
                 HttpErrorKind::Connect => StoreErrorKind::Unreachable,
@@ -165,7 +169,6 @@ fn classify_cause(error: &(dyn StdError + 'static)) -> StoreErrorKind {
                 _ => StoreErrorKind::Other,
             };
         }
-        text = e.to_string();
         cause = e.source();
     }
     let status = text.split("status code: ").nth(1).and_then(|rest| rest.get(..3)).and_then(|s| s.parse().ok());
@@ -179,4 +182,12 @@ fn classify_cause(error: &(dyn StdError + 'static)) -> StoreErrorKind {
         _ if text.contains("anted range") || text.contains("InvalidRange") => StoreErrorKind::TooShort,
         _ => StoreErrorKind::Other,
     }
+}
+
+/// Whether the text is that of a client which got no credentials to sign with. Where none are configured it asks the
+/// cloud's metadata service, which is not there on other hosts: repeating that would only delay the answer.
+fn is_about_credentials(text: &str) -> bool {
+    const SIGNS: [&str; 5] =
+        ["token request", "token response", "169.254.169.254", "Error performing CreateSession", "account key"];
+    SIGNS.iter().any(|sign| text.contains(sign))
 }

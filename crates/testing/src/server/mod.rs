@@ -7,7 +7,7 @@
 mod admin;
 mod client;
 mod ensemble;
-mod process;
+pub(crate) mod process;
 mod standalone;
 
 pub use admin::{Status, ask, ready, status};

@@ -1,4 +1,4 @@
-//! Where the jars are, and Java processes that do not outlive the test.
+//! Where the jars are, and processes that do not outlive the test.
 
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
@@ -52,7 +52,7 @@ impl Jars {
 
 /// A child that is killed when dropped.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     child: Child,
     what: String,
     output: PathBuf,
@@ -63,8 +63,9 @@ impl Process {
     pub fn start(mut command: Command, what: String, output: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(output)?;
         command.stdout(file.try_clone()?).stderr(file);
-        let child =
-            command.spawn().with_context(|| format!("starting {what}: setpriv and java must be on the PATH"))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {what}: setpriv and what it runs must be on the PATH"))?;
         Ok(Self { child, what, output: output.to_owned() })
     }
 

@@ -1,0 +1,33 @@
+//! versitygw: S3 over a directory, a folder of it for each bucket.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+const ACCESS: &str = "root-of-the-gateway";
+const SECRET: &str = "secret-of-the-gateway";
+
+/// The gateway's own account, which may do everything.
+pub(super) const ENVIRONMENT: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", ACCESS), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+
+pub(super) fn command(command: &mut Command, home: &Path, port: u16, folder: &Path, flags: &[&str]) {
+    command.arg(home.join("versitygw")).args(["--access", ACCESS, "--secret", SECRET, "--quiet", "--keep-alive"]);
+    command.args(["--port", &format!("127.0.0.1:{port}"), "--iam-dir"]).arg(folder.join("accounts"));
+    command.arg("--access-log").arg(folder.join("requests")).args(flags);
+    command.arg("posix").arg(folder.join("data"));
+}
+
+pub(super) fn make_bucket(data: &Path, name: &str) -> Result<()> {
+    Ok(std::fs::create_dir(data.join(name))?)
+}
+
+pub(super) fn make_account(home: &Path, endpoint: &str, access: &str, secret: &str) -> Result<()> {
+    let mut admin = Command::new(home.join("versitygw"));
+    admin.args(["admin", "--access", ACCESS, "--secret", SECRET, "--endpoint-url", endpoint]);
+    let made = admin.args(["create-user", "--access", access, "--secret", secret, "--role", "user"]).output()?;
+    if !made.status.success() {
+        bail!("making account {access}: {}", String::from_utf8_lossy(&made.stderr));
+    }
+    Ok(())
+}

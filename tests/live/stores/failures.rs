@@ -1,0 +1,123 @@
+//! Stores that refuse, are not there, or die in the middle: a clear error with its code, and nothing lost.
+
+use std::time::Duration;
+
+use rstest::rstest;
+use testing::stores::Kind;
+
+use super::program::Place;
+use crate::run::Ran;
+use crate::turn;
+
+/// Long enough for any busy machine, and shorter than retries that do not end.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+#[rstest]
+#[case::secret(Kind::Versitygw, "AWS_SECRET_ACCESS_KEY", "not the secret")]
+#[case::access(Kind::Versitygw, "AWS_ACCESS_KEY_ID", "nobody")]
+#[case::token(Kind::Versitygw, "AWS_SESSION_TOKEN", "expired")]
+#[case::azure_key(Kind::Azurite, "AZURE_STORAGE_ACCOUNT_KEY", "bm90IHRoZSBrZXk=")]
+#[case::azure_account(Kind::Azurite, "AZURE_STORAGE_ACCOUNT_NAME", "nobody")]
+fn wrong_credentials(#[case] kind: Kind, #[case] variable: &str, #[case] value: &str) {
+    let _turn = turn::take();
+    let Some(place) = Place::new(kind) else { return };
+    let place = place.with_repository();
+    for line in ["snapshots", "backup zookeeper", "init --new-key-file other"] {
+        let ran = Ran::of(place.command(line).env(variable, value).timeout(PATIENCE)).ends(1);
+        eprintln!("{variable}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("permission denied") || ran.stderr.contains("credentials were not accepted"),
+            "{}",
+            ran.stderr
+        );
+        assert!(!ran.stderr.contains("again later"), "{}", ran.stderr);
+    }
+    assert!(place.snapshots().is_empty());
+}
+
+#[rstest]
+#[case(Kind::Versitygw)]
+#[case(Kind::FakeGcs)]
+#[case(Kind::Azurite)]
+fn a_bucket_that_does_not_exist(#[case] kind: Kind) {
+    let _turn = turn::take();
+    let Some(place) = Place::new(kind) else { return };
+    let url = format!("{}://no-such-bucket/prod", place.server.scheme());
+    let place = place.at(&url);
+    let ran = Ran::of(place.command("init --new-key-file key").timeout(PATIENCE)).ends(1).says("no-such-bucket");
+    eprintln!("{}", ran.stderr);
+    let ran = Ran::of(place.command("snapshots").timeout(PATIENCE)).says("no-such-bucket");
+    eprintln!("{} {}", ran.code, ran.stderr);
+}
+
+/// An account that nothing was granted to.
+#[test]
+fn a_bucket_of_somebody_else() {
+    let _turn = turn::take();
+    let Some(place) = Place::new(Kind::Versitygw) else { return };
+    let place = place.with_repository();
+    place.server.make_account("guest", "secret-of-the-guest").unwrap();
+    for line in ["snapshots", "backup zookeeper", "init --new-key-file other"] {
+        let mut command = place.command(line);
+        command.env("AWS_ACCESS_KEY_ID", "guest").env("AWS_SECRET_ACCESS_KEY", "secret-of-the-guest");
+        Ran::of(command.timeout(PATIENCE)).ends(1).says("permission denied").says("s3://backups/prod");
+    }
+}
+
+/// Whoever may only read can list, read and restore; a backup says what it may not do and leaves nothing.
+#[test]
+fn a_store_that_may_only_be_read() {
+    let _turn = turn::take();
+    let Some(mut place) = Place::new(Kind::Versitygw) else { return };
+    place = place.with_repository();
+    place.zooark("backup zookeeper").ends(0);
+    place.server.start_with(&["--readonly"]).unwrap();
+    place = place.with_source("after");
+    let ran = Ran::of(place.command("backup zookeeper").timeout(PATIENCE)).ends(1).says("permission denied");
+    assert!(ran.stderr.contains("packs/") || ran.stderr.contains("snapshots/"), "{}", ran.stderr);
+    assert_eq!(place.snapshots().len(), 1);
+    place.zooark("check --read-data").ends(0);
+    place.zooark("restore latest datadir:restored").ends(0);
+    place.server.start_with(&[]).unwrap();
+    place.zooark("backup zookeeper").ends(0);
+    assert_eq!(place.snapshots().len(), 2);
+}
+
+/// The server is killed with an upload in it. Started again in time, the backup goes on; otherwise it fails. In both
+/// cases the next one works and nothing is damaged.
+#[rstest]
+#[case::in_time(true)]
+#[case::too_late(false)]
+fn a_server_killed_during_an_upload(#[case] in_time: bool) {
+    let _turn = turn::take();
+    let Some(mut place) = Place::new(Kind::Versitygw) else { return };
+    place = place.with_repository();
+    place.zooark("backup zookeeper").ends(0);
+    place = place.with_source("after");
+    let earlier = place.server.requests().unwrap().len();
+    let retries = if in_time { 40 } else { 1 };
+    let line = format!("backup zookeeper --full --force --no-cache --limit-upload 1 -o retries={retries}");
+    let mut child = place.spawn(&line);
+    // It has asked for what it needs to begin with; its pack waits for seconds to be let through.
+    while child.try_wait().unwrap().is_none() && place.server.requests().unwrap().len() == earlier {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    place.server.freeze().unwrap();
+    place.server.kill().unwrap();
+    if in_time {
+        place.server.start_again().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    let words = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(i32::from(!in_time)), "{words}");
+    if !in_time {
+        assert!(words.contains("cannot be reached"), "{words}");
+        place.server.start_again().unwrap();
+    }
+    let stored = place.snapshots().len();
+    assert_eq!(stored, if in_time { 2 } else { 1 });
+    place.zooark("check --read-data").ends(0);
+    place.zooark("backup zookeeper --force").ends(0);
+    place.zooark("check --read-data --no-cache").ends(0);
+    assert_eq!(place.snapshots().len(), stored + 1);
+}
