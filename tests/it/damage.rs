@@ -106,6 +106,39 @@ fn a_store_that_cannot_be_reached_is_named_within_a_time() {
     assert!(!ran.stderr.contains("open sesame"), "{}", ran.stderr);
 }
 
+/// A store that takes the connection and then says nothing: the time-out ends each attempt, and attempts end.
+#[rstest]
+#[case::s3("s3://bucket/x")]
+#[case::gs("gs://bucket/x -o skip_signature=true")]
+#[case::az("az://bucket/x -o account_name=a -o account_key=Yg==")]
+fn a_store_that_never_answers_is_given_up(#[case] repo: &str) {
+    let home = Home::new();
+    fs::write(home.path("password"), "x\n").unwrap();
+    let hole = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = hole.local_addr().unwrap().port();
+    for command in ["snapshots", "init", "backup zookeeper"] {
+        let line = format!(
+            "{command} --repo {repo} -o endpoint=http://127.0.0.1:{port} -o timeout=1 -o retries=1 \
+             --password-file password"
+        );
+        let mut command = home.command();
+        command.args(line.split_whitespace()).env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
+        Ran::of(command.timeout(Duration::from_mins(1))).ends(1).says("no answer in time").says("bucket/x");
+    }
+}
+
+#[test]
+fn settings_of_a_store_that_make_no_sense_are_named() {
+    let home = Home::new();
+    fs::write(home.path("password"), "x\n").unwrap();
+    for option in ["timeout=soon", "timeout=0", "retries=-1", "connections=100000", "colour=blue"] {
+        let line = format!("snapshots --repo s3://bucket/x -o {option} --password-file password");
+        let ran = home.zooark(&line);
+        assert!(matches!(ran.code, 1 | 2), "{ran:?}");
+        ran.says(option.split('=').next().unwrap());
+    }
+}
+
 /// Whatever happens to any object, the answer is the right tree or an error.
 #[rstest]
 #[case::missing(|_: &mut Vec<u8>| false)]

@@ -13,6 +13,7 @@ mod compare;
 mod ensembles;
 mod kills;
 #[path = "../it/run.rs"]
+#[allow(dead_code, reason = "the tests of `it` need all of it")]
 mod run;
 mod setups;
 mod state;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rstest::rstest;
+use testing::server::wait_until;
 use testing::stores::Kind;
 
 use super::program::Place;
@@ -23,31 +24,26 @@ fn wrong_credentials(#[case] kind: Kind, #[case] variable: &str, #[case] value: 
     let Some(place) = Place::new(kind) else { return };
     let place = place.with_repository();
     for line in ["snapshots", "backup zookeeper", "init --new-key-file other"] {
-        let ran = Ran::of(place.command(line).env(variable, value).timeout(PATIENCE)).ends(1);
-        eprintln!("{variable}: {}", ran.stderr);
-        assert!(
-            ran.stderr.contains("permission denied") || ran.stderr.contains("credentials were not accepted"),
-            "{}",
-            ran.stderr
-        );
-        assert!(!ran.stderr.contains("again later"), "{}", ran.stderr);
+        Ran::of(place.command(line).env(variable, value).timeout(PATIENCE))
+            .ends(1)
+            .says("the credentials were not accepted");
     }
     assert!(place.snapshots().is_empty());
 }
 
+/// The fake of Google's store fails with an error of its own where the real one says which bucket is missing.
 #[rstest]
-#[case(Kind::Versitygw)]
-#[case(Kind::FakeGcs)]
-#[case(Kind::Azurite)]
-fn a_bucket_that_does_not_exist(#[case] kind: Kind) {
+#[case(Kind::Versitygw, "there is no such bucket; make it first")]
+#[case(Kind::FakeGcs, "gs://no-such-bucket/prod: ")]
+#[case(Kind::Azurite, "there is no such bucket; make it first")]
+fn a_bucket_that_does_not_exist(#[case] kind: Kind, #[case] words: &str) {
     let _turn = turn::take();
     let Some(place) = Place::new(kind) else { return };
     let url = format!("{}://no-such-bucket/prod", place.server.scheme());
     let place = place.at(&url);
-    let ran = Ran::of(place.command("init --new-key-file key").timeout(PATIENCE)).ends(1).says("no-such-bucket");
-    eprintln!("{}", ran.stderr);
-    let ran = Ran::of(place.command("snapshots").timeout(PATIENCE)).says("no-such-bucket");
-    eprintln!("{} {}", ran.code, ran.stderr);
+    Ran::of(place.command("init --new-key-file key").timeout(PATIENCE)).ends(1).says(words).says(&url);
+    Ran::of(place.command("snapshots").timeout(PATIENCE)).ends(10).says(&url);
+    Ran::of(place.command("backup zookeeper").timeout(PATIENCE)).ends(10).says(&url);
 }
 
 /// An account that nothing was granted to.
@@ -98,11 +94,12 @@ fn a_server_killed_during_an_upload(#[case] in_time: bool) {
     let retries = if in_time { 40 } else { 1 };
     let line = format!("backup zookeeper --full --force --no-cache --limit-upload 1 -o retries={retries}");
     let mut child = place.spawn(&line);
-    // It has asked for what it needs to begin with; its pack waits for seconds to be let through.
-    while child.try_wait().unwrap().is_none() && place.server.requests().unwrap().len() == earlier {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    // It has asked for what it needs to begin with, and waits for seconds to be let send its pack.
+    wait_until(PATIENCE, || place.server.requests().is_ok_and(|requests| requests.len() >= earlier + 5)).unwrap();
     place.server.freeze().unwrap();
+    // The upload has arrived at the server, which will never answer it.
+    wait_until(PATIENCE, || place.server.has_unread().unwrap()).unwrap();
+    assert!(child.try_wait().unwrap().is_none());
     place.server.kill().unwrap();
     if in_time {
         place.server.start_again().unwrap();

@@ -41,6 +41,8 @@ impl fmt::Display for Operation {
 pub enum StoreErrorKind {
     /// There is no such object.
     NotFound,
+    /// There is no such bucket or container, so there is no object in it either.
+    NoBucket,
     /// The object exists already and creation was conditional on its absence.
     AlreadyExists,
     /// The credentials are known but may not do this.
@@ -83,9 +85,10 @@ impl StoreErrorKind {
     fn explain(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::NotFound => "it does not exist; check the URL, or run `zooark check`",
+            Self::NoBucket => "there is no such bucket; make it first, or correct the URL",
             Self::AlreadyExists => "it exists already; another writer was first",
             Self::Permission => "permission denied; grant these credentials access to it",
-            Self::Auth => "the credentials were not accepted; check keys, token and their expiry",
+            Self::Auth => "the credentials were not accepted; check keys, token, their expiry and this host's clock",
             Self::Throttled => "the store is overloaded or failing; try again later or lower the number of connections",
             Self::TimedOut => "no answer in time; check the network, or raise the time-out",
             Self::Unreachable => "the store cannot be reached; check endpoint, network and proxy",
@@ -141,7 +144,7 @@ impl StoreError {
 
     /// Whether the object is absent.
     pub fn is_not_found(&self) -> bool {
-        self.kind == StoreErrorKind::NotFound
+        matches!(self.kind, StoreErrorKind::NotFound | StoreErrorKind::NoBucket)
     }
 
     /// Whether creation found the object there.

@@ -122,7 +122,7 @@ impl Driver for Bucket {
     fn delete<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         async move {
             match self.store.delete(&self.full(path)).await.map_err(|e| classify(Operation::Delete, path, e)) {
-                Err(e) if e.is_not_found() => Ok(()),
+                Err(e) if e.kind == StoreErrorKind::NotFound => Ok(()),
                 other => other,
             }
         }
@@ -141,8 +141,11 @@ impl Driver for Bucket {
 fn classify(operation: Operation, path: &str, error: object_store::Error) -> StoreError {
     use object_store::Error as E;
     let kind = match &error {
+        E::NotFound { source, .. } if is_about_the_bucket(&source.to_string()) => StoreErrorKind::NoBucket,
         E::NotFound { .. } => StoreErrorKind::NotFound,
         E::AlreadyExists { .. } | E::Precondition { .. } => StoreErrorKind::AlreadyExists,
+        // Known credentials without the right, or credentials that are not known: the answer's code tells.
+        E::PermissionDenied { source, .. } if is_about_credentials(&source.to_string()) => StoreErrorKind::Auth,
         E::PermissionDenied { .. } => StoreErrorKind::Permission,
         E::Unauthenticated { .. } => StoreErrorKind::Auth,
         E::NotSupported { .. } | E::NotImplemented { .. } => StoreErrorKind::Unsupported,
@@ -177,17 +180,35 @@ fn classify_cause(error: &(dyn StdError + 'static)) -> StoreErrorKind {
         Some(507) => StoreErrorKind::Full,
         Some(416) => StoreErrorKind::TooShort,
         Some(501) => StoreErrorKind::Unsupported,
-        Some(400) if text.contains("Token") || text.contains("AccessKey") => StoreErrorKind::Auth,
+        _ if is_about_the_bucket(&text) => StoreErrorKind::NoBucket,
         _ if text.contains("InternalError") || text.contains("SlowDown") => StoreErrorKind::Throttled,
         _ if text.contains("anted range") || text.contains("InvalidRange") => StoreErrorKind::TooShort,
         _ => StoreErrorKind::Other,
     }
 }
 
-/// Whether the text is that of a client which got no credentials to sign with. Where none are configured it asks the
-/// cloud's metadata service, which is not there on other hosts: repeating that would only delay the answer.
+/// Whether the answer says that not the object but its bucket or container is absent.
+fn is_about_the_bucket(text: &str) -> bool {
+    ["NoSuchBucket", "ContainerNotFound"].iter().any(|sign| text.contains(sign))
+}
+
+/// Whether a text is about who asks, not about what they may do: the answer of a store that does not know them, or a
+/// client that got no credentials to sign with. Where none are configured it asks the cloud's metadata service, which
+/// is not there on other hosts: repeating that would only delay the answer.
 fn is_about_credentials(text: &str) -> bool {
-    const SIGNS: [&str; 5] =
-        ["token request", "token response", "169.254.169.254", "Error performing CreateSession", "account key"];
+    const SIGNS: [&str; 12] = [
+        "SignatureDoesNotMatch",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "ExpiredToken",
+        "RequestTimeTooSkewed",
+        "AuthenticationFailed",
+        "failed to authenticate",
+        "token request",
+        "token response",
+        "169.254.169.254",
+        "Error performing CreateSession",
+        "Invalid Access Key",
+    ];
     SIGNS.iter().any(|sign| text.contains(sign))
 }

@@ -171,14 +171,25 @@ impl StoreServer {
         }
     }
 
-    /// Stops everything it does, as a store behind a network that lost its way; [`Self::thaw`] ends that.
+    /// Stops everything it does but leaves its connections open, as a store whose host hangs.
     pub fn freeze(&mut self) -> Result<()> {
         self.process.as_mut().context("freezing a server that does not run")?.signal("STOP")
     }
 
-    /// Goes on after [`Self::freeze`].
-    pub fn thaw(&mut self) -> Result<()> {
-        self.process.as_mut().context("thawing a server that does not run")?.signal("CONT")
+    /// Whether something was sent to it that it has not read yet, as the kernel's table of connections says.
+    pub fn has_unread(&self) -> Result<bool> {
+        let table = std::fs::read_to_string("/proc/net/tcp")?;
+        let here = format!(":{:04X}", self.port);
+        let unread = |line: &str| {
+            let mut fields = line.split_ascii_whitespace();
+            let local = fields.nth(1).is_some_and(|address| address.ends_with(&here));
+            // Remote address, state, then the queues: sending:receiving.
+            local
+                && fields.next().is_some()
+                && fields.next() == Some("01")
+                && fields.next().is_some_and(|queues| !queues.ends_with(":00000000"))
+        };
+        Ok(table.lines().any(unread))
     }
 
     /// Starts it over its data with these flags besides its own.
