@@ -31,6 +31,15 @@ fn wrong_credentials(#[case] kind: Kind, #[case] variable: &str, #[case] value: 
     assert!(place.snapshots().is_empty());
 }
 
+#[test]
+fn a_wrong_region() {
+    let _turn = turn::take();
+    let Some(place) = Place::new(Kind::Versitygw) else { return };
+    let place = place.with_repository();
+    let ran = Ran::of(place.command("snapshots -o region=eu-nowhere-1").timeout(PATIENCE)).ends(1);
+    ran.says("not valid; correct the URL or the option").says("eu-nowhere-1");
+}
+
 /// The fake of Google's store fails with an error of its own where the real one says which bucket is missing.
 #[rstest]
 #[case(Kind::Versitygw, "there is no such bucket; make it first")]

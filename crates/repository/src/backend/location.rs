@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::client::ClientOptions;
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
@@ -146,7 +146,7 @@ pub(super) fn open(location: &str, options: &StoreOptions) -> Result<Opened, Sto
         }
         _ => {
             let (store, endpoint) = amazon(bucket, scheme == "obs", options).map_err(fail)?;
-            (store, endpoint, true)
+            (Box::new(store), endpoint, true)
         }
     };
     let name = without_credentials(location);
@@ -203,57 +203,63 @@ fn is_plain_http(endpoint: &str) -> bool {
     endpoint.starts_with("http://")
 }
 
-fn amazon(
-    bucket: &str,
-    huawei: bool,
-    options: &StoreOptions,
-) -> Result<(Box<dyn ObjectStore>, String), object_store::Error> {
+fn amazon(bucket: &str, huawei: bool, options: &StoreOptions) -> Result<(AmazonS3, String), object_store::Error> {
     let mut builder = AmazonS3Builder::new();
     let mut endpoint = String::new();
     let mut region = String::new();
+    let mut virtual_host = false;
     let prefixes: &[&str] = if huawei { &["AWS_", "OBS_"] } else { &["AWS_"] };
     for (name, value, explicit) in settings(options, prefixes) {
         let name = match name.as_str() {
             "aws_endpoint_url_s3" | "obs_endpoint" | "endpoint_url" => "endpoint",
             "obs_access_key_id" => "access_key_id",
             "obs_secret_access_key" => "secret_access_key",
+            "obs_security_token" => "session_token",
             "obs_region" => "region",
             "virtual_host" => "virtual_hosted_style_request",
             other => other,
         };
         match name.parse::<AmazonS3ConfigKey>() {
-            Ok(key) => {
-                match key {
-                    AmazonS3ConfigKey::Endpoint => value.clone_into(&mut endpoint),
-                    AmazonS3ConfigKey::Region => value.clone_into(&mut region),
-                    _ => {}
-                }
-                builder = builder.with_config(key, value);
+            Ok(AmazonS3ConfigKey::Endpoint) => value.clone_into(&mut endpoint),
+            // The general one sorts before `AWS_REGION`, which so has the last word.
+            Ok(AmazonS3ConfigKey::Region | AmazonS3ConfigKey::DefaultRegion) => value.clone_into(&mut region),
+            Ok(AmazonS3ConfigKey::VirtualHostedStyleRequest) => {
+                virtual_host = matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on");
             }
+            Ok(key) => builder = builder.with_config(key, value),
             // The environment holds variables meant for other programs; an option was meant for us.
             Err(e) if explicit => return Err(e),
             Err(_) => {}
         }
     }
-    if huawei && endpoint.is_empty() {
-        let region = if region.is_empty() { "cn-north-4" } else { &region };
-        endpoint = format!("https://obs.{region}.myhuaweicloud.com");
-        builder = builder.with_endpoint(format!("https://{bucket}.obs.{region}.myhuaweicloud.com"));
-        builder = builder.with_virtual_hosted_style_request(true);
-    }
     if region.is_empty() {
-        builder = builder.with_region("us-east-1");
+        // A store elsewhere than at Huawei's own endpoint most likely knows no region of theirs.
+        (if huawei && endpoint.is_empty() { "cn-north-4" } else { "us-east-1" }).clone_into(&mut region);
     }
-    if is_plain_http(&endpoint) {
-        builder = builder.with_allow_http(true);
+    if huawei && endpoint.is_empty() {
+        endpoint = format!("https://obs.{region}.myhuaweicloud.com");
+        virtual_host = true;
     }
-    let allow_http = is_plain_http(&endpoint);
+    if !endpoint.is_empty() {
+        builder = builder.with_endpoint(if virtual_host { with_host(&endpoint, bucket) } else { endpoint.clone() });
+    }
     let store = builder
+        .with_region(&region)
+        .with_virtual_hosted_style_request(virtual_host)
         .with_bucket_name(bucket)
-        .with_client_options(client(options).with_allow_http(allow_http))
+        .with_client_options(client(options).with_allow_http(is_plain_http(&endpoint)))
         .with_retry(no_retries())
         .build()?;
-    Ok((Box::new(store), if endpoint.is_empty() { region } else { endpoint }))
+    Ok((store, if endpoint.is_empty() { region } else { endpoint }))
+}
+
+/// The endpoint with the bucket before its host, unless it stands there already: the client takes an endpoint of this
+/// style as it is, and would write the prefix into a bucket of the prefix's own name.
+fn with_host(endpoint: &str, bucket: &str) -> String {
+    match endpoint.split_once("://") {
+        Some((scheme, host)) if !host.starts_with(&format!("{bucket}.")) => format!("{scheme}://{bucket}.{host}"),
+        _ => endpoint.to_owned(),
+    }
 }
 
 fn google(bucket: &str, options: &StoreOptions) -> Result<(Box<dyn ObjectStore>, String), object_store::Error> {
@@ -319,3 +325,6 @@ fn azure(container: &str, options: &StoreOptions) -> Result<(Box<dyn ObjectStore
         .build()?;
     Ok((Box::new(store), if endpoint.is_empty() { account } else { endpoint }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,6 +180,8 @@ fn classify_cause(error: &(dyn StdError + 'static)) -> StoreErrorKind {
         Some(507) => StoreErrorKind::Full,
         Some(416) => StoreErrorKind::TooShort,
         Some(501) => StoreErrorKind::Unsupported,
+        // Most often a region that is not the store's.
+        Some(400) if text.contains("AuthorizationHeaderMalformed") => StoreErrorKind::Invalid,
         _ if is_about_the_bucket(&text) => StoreErrorKind::NoBucket,
         _ if text.contains("InternalError") || text.contains("SlowDown") => StoreErrorKind::Throttled,
         _ if text.contains("anted range") || text.contains("InvalidRange") => StoreErrorKind::TooShort,
