@@ -1,0 +1,295 @@
+//! A session with an ensemble, over one connection at a time.
+//!
+//! Reads are tried again on a new connection, within bounds; a write is sent once, and where its answer is lost the
+//! caller is told so and must look. After a reconnect credentials come first, then watches; that something may have
+//! been missed is told as [`super::Event::Missed`]. An expired session is replaced by a new one, without its ephemeral
+//! nodes: whoever was waiting is told.
+
+mod operations;
+mod paths;
+
+pub use operations::Read;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder as _, ExponentialBuilder};
+use tokio::sync::Mutex as AsyncMutex;
+use zk_format::path::display;
+
+use super::connection::{Answer, Connection};
+use super::dial::{Dialled, Refusal, SessionKey, Watched, dial};
+use super::error::{Broken, LiveError};
+use super::events::Events;
+use super::frame::Request;
+use super::options::ConnectOptions;
+use super::wire::op;
+
+/// How often a read is tried on a new connection before its error is told.
+const READ_ATTEMPTS: usize = 4;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// A server that does not take its leave within this is left alone; the session then ends by itself.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
+/// See the module's head. Cheap to clone; all clones are one session.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    options: ConnectOptions,
+    events: Arc<Events>,
+    watched: Mutex<Watched>,
+    current: Mutex<Current>,
+    /// Held by whoever connects.
+    connecting: AsyncMutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    connection: Option<Arc<Connection>>,
+    session: SessionKey,
+    read_only: bool,
+    /// Connections there have been.
+    connections: u64,
+    /// The place in the list of hosts to try next.
+    next_host: usize,
+    closed: bool,
+}
+
+/// What an operation is about, for errors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About<'a> {
+    pub operation: &'static str,
+    pub path: &'a [u8],
+}
+
+impl About<'_> {
+    fn path(self) -> String {
+        display(self.path).to_string()
+    }
+
+    fn lost(self, host: &str, source: Broken) -> LiveError {
+        LiveError::Lost { operation: self.operation, path: self.path(), host: host.to_owned(), source }
+    }
+}
+
+impl Client {
+    /// Opens a session with the first server that takes it.
+    pub async fn connect(options: ConnectOptions) -> Result<Self, LiveError> {
+        let client = Self {
+            inner: Arc::new(Inner {
+                options,
+                events: Arc::default(),
+                watched: Mutex::default(),
+                current: Mutex::default(),
+                connecting: AsyncMutex::default(),
+            }),
+        };
+        client.connection(About { operation: "connect", path: b"" }).await?;
+        Ok(client)
+    }
+
+    /// How it connects.
+    pub fn options(&self) -> &ConnectOptions {
+        &self.inner.options
+    }
+
+    /// What its watches told.
+    pub fn events(&self) -> &Events {
+        &self.inner.events
+    }
+
+    /// The server it is, or was last, connected to; empty before the first.
+    pub fn host(&self) -> String {
+        self.current().connection.as_ref().map(|connection| connection.host().to_owned()).unwrap_or_default()
+    }
+
+    /// Connections there have been: grows when one was lost and replaced.
+    pub fn connections(&self) -> u64 {
+        self.current().connections
+    }
+
+    /// The session's id.
+    pub fn session_id(&self) -> i64 {
+        self.current().session.id
+    }
+
+    /// Whether the server has no quorum.
+    pub fn is_read_only(&self) -> bool {
+        self.current().read_only
+    }
+
+    /// The newest transaction that any answer named.
+    pub fn last_zxid(&self) -> i64 {
+        let current = self.current();
+        current.connection.as_ref().map_or(current.session.last_zxid, |connection| connection.last_zxid())
+    }
+
+    /// Waits until the present connection has ended.
+    pub async fn disconnected(&self) {
+        let connection = self.current().connection.clone();
+        if let Some(connection) = connection {
+            connection.ended().await;
+        }
+    }
+
+    /// Breaks the present connection, as a failing network does; the next operation resumes the session.
+    pub fn disconnect(&self) {
+        if let Some(connection) = &self.current().connection {
+            connection.end(&Broken::Io("disconnected on request".to_owned()));
+        }
+    }
+
+    /// Ends the session: its ephemeral nodes and watches go at once.
+    pub async fn close(&self) {
+        let connection = {
+            let mut current = self.current();
+            current.closed = true;
+            current.connection.clone()
+        };
+        if let Some(connection) = connection.filter(|connection| connection.broken().is_none()) {
+            // Where it does not answer the session ends by its time-out.
+            let _ = tokio::time::timeout(CLOSE_WITHIN, connection.call(Request::new(op::CLOSE), 0)).await;
+            connection.end(&Broken::Dropped);
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.inner.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watched(&self) -> MutexGuard<'_, Watched> {
+        self.inner.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a request once.
+    pub(crate) async fn send(&self, about: About<'_>, request: Request, expected: usize) -> Result<Answer, LiveError> {
+        let limit = self.inner.options.max_request_bytes;
+        if request.len() > limit {
+            let bytes = request.len();
+            return Err(LiveError::TooLarge { operation: about.operation, path: about.path(), bytes, limit });
+        }
+        let connection = self.connection(about).await?;
+        connection.call(request, expected).await.map_err(|broken| about.lost(connection.host(), broken))
+    }
+
+    /// Sends a request that changes nothing, again where the connection is lost.
+    pub(crate) async fn read<T>(
+        &self,
+        about: About<'_>,
+        expected: usize,
+        request: impl Fn() -> Request,
+        decode: impl Fn(&Answer) -> Result<T, LiveError>,
+    ) -> Result<T, LiveError> {
+        let mut attempt = 1;
+        let mut pauses = pauses();
+        loop {
+            let outcome = match self.send(about, request(), expected).await {
+                Ok(answer) => decode(&answer),
+                Err(error) => Err(error),
+            };
+            match outcome {
+                Err(error) if error.is_transient() && attempt < READ_ATTEMPTS => {
+                    attempt += 1;
+                    tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// The present connection, or a new one.
+    async fn connection(&self, about: About<'_>) -> Result<Arc<Connection>, LiveError> {
+        let alive = |current: &Current| current.connection.clone().filter(|connection| connection.broken().is_none());
+        if let Some(connection) = alive(&self.current()) {
+            return Ok(connection);
+        }
+        let _connecting = self.inner.connecting.lock().await;
+        let (session, closed) = {
+            let mut current = self.current();
+            if let Some(connection) = alive(&current) {
+                return Ok(connection);
+            }
+            if let Some(connection) = current.connection.take() {
+                current.session.last_zxid = current.session.last_zxid.max(connection.last_zxid());
+            }
+            (current.session.clone(), current.closed)
+        };
+        if closed {
+            return Err(about.lost("the ensemble", Broken::Dropped));
+        }
+        let watched = self.watched().clone();
+        match self.dial_any(&session, &watched).await {
+            Ok(dialled) => {
+                if session.id != 0 {
+                    // Persistent watches replay nothing after a reconnect.
+                    self.inner.events.missed();
+                }
+                Ok(self.install(dialled))
+            }
+            Err(Refusal::Expired) => {
+                // The next operation opens a new session; this one's caller may have counted on the old.
+                self.current().session = SessionKey { last_zxid: session.last_zxid, ..SessionKey::default() };
+                self.inner.events.missed();
+                Err(LiveError::SessionExpired { operation: about.operation, path: about.path() })
+            }
+            Err(Refusal::Never(error)) => Err(error),
+            Err(Refusal::Next(causes)) => Err(LiveError::Unreachable {
+                hosts: self.inner.options.hosts.join(","),
+                waited: self.inner.options.connect_time_out,
+                causes,
+            }),
+        }
+    }
+
+    fn install(&self, dialled: Dialled) -> Arc<Connection> {
+        let connection = Arc::new(dialled.connection);
+        let mut current = self.current();
+        current.connection = Some(connection.clone());
+        current.session = dialled.session;
+        current.read_only = dialled.read_only;
+        current.connections += 1;
+        connection
+    }
+
+    /// Tries the servers in turn, with growing pauses between rounds, until the time for it is over.
+    async fn dial_any(&self, session: &SessionKey, watched: &Watched) -> Result<Dialled, Refusal> {
+        let options = &self.inner.options;
+        let started = Instant::now();
+        let mut pauses = pauses();
+        loop {
+            let mut causes = Vec::new();
+            for _ in 0..options.hosts.len() {
+                let host = {
+                    let mut current = self.current();
+                    let host = options.hosts.get(current.next_host % options.hosts.len()).cloned().unwrap_or_default();
+                    current.next_host = (current.next_host + 1) % options.hosts.len();
+                    host
+                };
+                match dial(&host, options, session, watched, &self.inner.events).await {
+                    Err(Refusal::Next(cause)) => causes.push(format!("{host}: {cause}")),
+                    outcome => return outcome,
+                }
+            }
+            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
+            if started.elapsed() + pause >= options.connect_time_out {
+                return Err(Refusal::Next(causes.join("; ")));
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+}
+
+/// Doubling, with jitter, so that many clients do not come back at once.
+fn pauses() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(FIRST_PAUSE)
+        .with_max_delay(LONGEST_PAUSE)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
