@@ -21,6 +21,7 @@ pub mod reference;
 pub mod repo;
 pub mod report;
 pub mod restore;
+pub mod retention;
 pub mod snapshots;
 pub mod state;
 pub mod stats;
