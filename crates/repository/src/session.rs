@@ -32,7 +32,7 @@ use crate::manifest::{
 };
 use crate::pack::{FinishedPack, PackBuilder, PackIndex, TARGET_PACK, pack_path};
 use crate::reader::BlobReader;
-use crate::seal::{BASE_LEVEL, DEFAULT_LEVEL, frame_blob, seal_blob};
+use crate::seal::{BASE_LEVEL, frame_blob, seal_blob, usual_level};
 use crate::shared::Shared;
 use crate::stack::Stack;
 use crate::table::TableRoot;
@@ -451,7 +451,8 @@ fn keep_newest(shared: &Shared, lineage: LineageId, path: &str, object: &[u8]) {
 
 impl BlobSink for BackupSession {
     fn put(&self, blob: PlainBlob<'_>) -> Result<(), BlobError> {
-        self.put_at(blob, self.level.unwrap_or(DEFAULT_LEVEL))
+        let level = self.level.unwrap_or_else(|| usual_level(blob.bytes.len()));
+        self.put_at(blob, level)
     }
 }
 

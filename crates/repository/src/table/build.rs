@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::fence::{lower_fence, upper_fence};
 use super::node::{MAX_HEIGHT, Node, NodeEntry, REFS_PER_LIST, RefsEntry, node_ranges};
 use super::{TableError, TableKind, TableRoot};
 use crate::blobs::{BlobSink, PlainBlob};
@@ -182,6 +183,12 @@ impl<'a, S: BlobSink + ?Sized> TableBuilder<'a, S> {
             level = above;
         }
         let top = level.pop();
+        let (mut first_key, mut last_key) =
+            (first_key, top.as_ref().map(|top| top.last_key.clone()).unwrap_or_default());
+        if matches!(self.span.kind, TableKind::Run { .. }) && height == 0 {
+            lower_fence(&mut first_key);
+            upper_fence(&mut last_key);
+        }
         let root = TableRoot {
             kind: self.span.kind,
             root: top.as_ref().map(|top| top.id),
@@ -195,7 +202,7 @@ impl<'a, S: BlobSink + ?Sized> TableBuilder<'a, S> {
             value_blobs: self.values.len() as u64,
             value_bytes: self.values.iter().map(|value| value.len).fold(0, u64::saturating_add),
             first_key,
-            last_key: top.map(|top| top.last_key).unwrap_or_default(),
+            last_key,
             refs,
         };
         let digest = (self.span.kind == TableKind::Base).then_some(self.digest);

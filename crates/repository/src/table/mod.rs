@@ -4,6 +4,7 @@
 //! they share its nodes too.
 
 mod build;
+mod fence;
 mod node;
 mod read;
 
@@ -97,9 +98,9 @@ pub struct TableRoot {
     pub value_blobs: u64,
     /// Bytes of those values.
     pub value_bytes: u64,
-    /// Smallest key.
+    /// Smallest key; of a run that is one chunk, a fence that is not above it.
     pub first_key: Vec<u8>,
-    /// Largest key.
+    /// Largest key; of a run that is one chunk, a fence that is not below it.
     pub last_key: Vec<u8>,
     /// Lists of the values stored as blobs ([`BlobKind::Refs`]), in order.
     pub refs: Vec<BlobId>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::node::{MAX_HEIGHT, MAX_NODE, MAX_REFS, Node, NodeEntry, RefsEntry};
-use super::{TableError, TableRoot};
+use super::{TableError, TableKind, TableRoot};
 use crate::blobs::BlobSource;
 use crate::chunk::Chunk;
 use crate::codec;
@@ -83,8 +83,10 @@ pub struct Leaf {
     pub id: BlobId,
     /// Largest key of the chunk before it: all its keys are greater. `None` for the table's first.
     pub after: Option<Arc<[u8]>>,
-    /// Its largest key.
+    /// Its largest key; where `fenced`, a key that none of its keys is above.
     pub last_key: Arc<[u8]>,
+    /// Whether it is a whole run, whose root has fences instead of keys.
+    pub fenced: bool,
     /// Records, tombstones not counted.
     pub records: u64,
     /// Tombstones.
@@ -110,7 +112,8 @@ pub fn read_leaves<S: BlobSource + ?Sized>(
         return Err(inconsistent("it is too high"));
     }
     let mut leaves = Vec::new();
-    let mut walk = Walk { source, range, leaves: &mut leaves, visit };
+    let fenced = root.height == 0 && matches!(root.kind, TableKind::Run { .. });
+    let mut walk = Walk { source, range, leaves: &mut leaves, visit, fenced };
     let top = NodeEntry {
         last_key: root.last_key.clone(),
         id,
@@ -128,6 +131,7 @@ struct Walk<'a, S: ?Sized> {
     range: &'a KeyRange,
     leaves: &'a mut Vec<Leaf>,
     visit: &'a mut dyn FnMut(BlobId),
+    fenced: bool,
 }
 
 impl<S: BlobSource + ?Sized> Walk<'_, S> {
@@ -140,6 +144,7 @@ impl<S: BlobSource + ?Sized> Walk<'_, S> {
                 id: entry.id,
                 after,
                 last_key: entry.last_key.as_slice().into(),
+                fenced: self.fenced,
                 records: entry.records,
                 tombstones: entry.tombstones,
                 chunk_bytes: entry.chunk_bytes,
@@ -200,7 +205,8 @@ pub fn read_chunk<S: BlobSource + ?Sized>(source: &S, leaf: &Leaf) -> Result<Chu
         return wrong("its number of records");
     }
     let Some(last) = chunk.len().checked_sub(1) else { return wrong("it is empty") };
-    if chunk.key(last) != &*leaf.last_key {
+    let beyond = if leaf.fenced { chunk.key(last) > &*leaf.last_key } else { chunk.key(last) != &*leaf.last_key };
+    if beyond {
         return wrong("its last key");
     }
     if leaf.after.as_ref().is_some_and(|after| chunk.key(0) <= &**after) {
