@@ -30,6 +30,7 @@ if [ "$what" = test ]; then
     need golang-go go
     need nodejs node
     need npm npm
+    need restic restic
 fi
 
 if [ -n "$packages" ]; then

@@ -5,6 +5,7 @@
 mod basics;
 mod config;
 mod damage;
+mod forget;
 mod inspect;
 mod keys;
 mod main_job;

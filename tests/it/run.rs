@@ -69,6 +69,13 @@ impl Ran {
         self
     }
 
+    /// Demands one of these exit codes.
+    #[track_caller]
+    pub fn one_of(self, codes: &[i32]) -> Self {
+        assert!(codes.contains(&self.code), "{} stdout:\n{}\nstderr:\n{}", self.code, self.stdout, self.stderr);
+        self
+    }
+
     /// Demands these words on standard error.
     #[track_caller]
     pub fn says(self, words: &str) -> Self {

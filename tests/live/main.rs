@@ -16,6 +16,7 @@ mod kills;
 #[path = "../it/run.rs"]
 #[allow(dead_code, reason = "the tests of `it` need all of it")]
 mod run;
+mod retention;
 mod setups;
 mod state;
 mod stores;

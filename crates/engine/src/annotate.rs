@@ -1,5 +1,6 @@
 //! What may change about a snapshot after it was made: its tags, and whether a suspect one is right after all.
 
+use jiff::Timestamp;
 use repository::Snapshot;
 use serde::Serialize;
 
@@ -64,6 +65,20 @@ pub fn accept(repo: &Repo, snapshot: &Snapshot, dry_run: bool) -> Result<String,
         repo.annotate(snapshot.id(), |note| note.accepted = true)?;
     }
     Ok(reasons)
+}
+
+/// Keeps a snapshot from being forgotten until a moment, or no longer. Gives what held before.
+pub fn protect(
+    repo: &Repo,
+    snapshot: &Snapshot,
+    until: Option<Timestamp>,
+    dry_run: bool,
+) -> Result<Option<Timestamp>, EngineError> {
+    let before = snapshots::info(snapshot).protected_until;
+    if before != until && !dry_run {
+        repo.annotate(snapshot.id(), move |note| note.protected_until_ms = until.map(Timestamp::as_millisecond))?;
+    }
+    Ok(before)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub mod diff;
 pub mod error;
 pub mod filter;
 pub mod find;
+pub mod forget;
 pub mod history;
 pub mod identity;
 pub mod inspect;

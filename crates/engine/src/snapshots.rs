@@ -70,7 +70,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |text, byte| text + &format!("{byte:02x}"))
 }
 
-fn is_within(snapshot: &Snapshot, scope: &Scope) -> bool {
+/// Whether a snapshot is within the scope.
+pub fn is_within(snapshot: &Snapshot, scope: &Scope) -> bool {
     scope.cluster.as_ref().is_none_or(|cluster| *cluster == snapshot.manifest.body.fields.cluster)
         && scope.tags.iter().all(|tag| snapshot.tags().contains(tag))
 }

@@ -9,12 +9,14 @@ pub mod config;
 pub mod diff;
 pub mod dump;
 pub mod find;
+pub mod forget;
 pub mod history;
 pub mod init;
 pub mod inspect;
 pub mod key;
 pub mod ls;
 pub mod man;
+pub mod protect;
 pub mod restore;
 pub mod snapshots;
 pub mod stat;
@@ -56,6 +58,12 @@ pub enum Command {
     Diff(diff::Args),
     /// Restore a snapshot into a data directory
     Restore(restore::Args),
+    /// Remove snapshots, by policy or by id
+    Forget(forget::Args),
+    /// Keep snapshots from being forgotten
+    Protect(protect::Args),
+    /// Let snapshots be forgotten again
+    Unprotect(protect::UnArgs),
     /// Change the tags of snapshots
     Tag(tag::Args),
     /// Say that a suspect snapshot is right after all
@@ -98,6 +106,9 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Stats(args) => stats::run(&args, context),
         Command::Diff(args) => diff::run(&args, context),
         Command::Restore(args) => restore::run(&args, context),
+        Command::Forget(args) => forget::run(&args, context),
+        Command::Protect(args) => protect::run(&args, context),
+        Command::Unprotect(args) => protect::run_un(&args, context),
         Command::Tag(args) => tag::run(&args, context),
         Command::Accept(args) => accept::run(&args, context),
         Command::Key(args) => key::run(&args, context),

@@ -72,6 +72,8 @@ pub struct Request {
     pub group_by: Vec<GroupBy>,
     /// Also the last complete snapshot of a lineage may go.
     pub may_remove_all: bool,
+    /// Clusters with a suspect snapshot that is not among the candidates.
+    pub waiting: BTreeSet<String>,
 }
 
 /// One snapshot's fate.
@@ -84,7 +86,7 @@ pub struct Decision {
     /// Why it stays; empty where it goes.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<String>,
-    /// For callers.
+    /// The same id, for callers.
     #[serde(skip)]
     pub snapshot: SnapshotId,
 }
@@ -103,6 +105,11 @@ pub struct Group {
     pub held: Option<String>,
 }
 
+/// What the snapshots of a group have in common.
+type Name = BTreeMap<&'static str, String>;
+/// A candidate and the reasons to keep it.
+type Judged<'c> = (&'c Candidate, Vec<String>);
+
 /// Decides about every candidate. Depends on nothing but its arguments.
 pub fn decide(candidates: &[Candidate], request: &Request, now: Timestamp) -> Vec<Group> {
     let mut groups: BTreeMap<Vec<(GroupBy, String)>, Vec<&Candidate>> = BTreeMap::new();
@@ -110,11 +117,12 @@ pub fn decide(candidates: &[Candidate], request: &Request, now: Timestamp) -> Ve
         let key = request.group_by.iter().map(|by| (*by, part(candidate, *by))).collect();
         groups.entry(key).or_default().push(candidate);
     }
-    let waiting: BTreeSet<&str> = candidates.iter().filter(|c| c.suspect).map(|c| c.cluster.as_str()).collect();
-    let mut decided: Vec<(BTreeMap<&'static str, String>, Vec<(&Candidate, Vec<String>)>)> = groups
+    let suspect = candidates.iter().filter(|c| c.suspect).map(|c| c.cluster.as_str());
+    let waiting: BTreeSet<&str> = suspect.chain(request.waiting.iter().map(String::as_str)).collect();
+    let mut decided: Vec<(Name, Vec<Judged<'_>>)> = groups
         .into_iter()
         .map(|(key, mut members)| {
-            members.sort_by(|a, b| (b.time, b.seq, b.id).cmp(&(a.time, a.seq, a.id)));
+            members.sort_by_key(|c| std::cmp::Reverse((c.time, c.seq, c.id)));
             let name = key.into_iter().map(|(by, value)| (label(by), value)).collect();
             (name, reasons(&members, request, now, &waiting))
         })
@@ -165,7 +173,7 @@ fn reasons<'c>(
     request: &Request,
     now: Timestamp,
     waiting: &BTreeSet<&str>,
-) -> Vec<(&'c Candidate, Vec<String>)> {
+) -> Vec<Judged<'c>> {
     let of_the_past = |candidate: &&&Candidate| candidate.time <= now && !candidate.suspect;
     let mut by_policy: BTreeMap<SnapshotId, Vec<String>> = BTreeMap::new();
     for incomplete in [false, true] {
@@ -195,7 +203,7 @@ fn reasons<'c>(
 }
 
 /// Of each lineage that would lose its last complete snapshot, the newest stays.
-fn keep_last_of_lineages(decided: &mut [(BTreeMap<&'static str, String>, Vec<(&Candidate, Vec<String>)>)]) {
+fn keep_last_of_lineages(decided: &mut [(Name, Vec<Judged<'_>>)]) {
     let counts = |candidate: &Candidate| !candidate.incomplete && !candidate.suspect;
     let mut newest: BTreeMap<LineageId, (Timestamp, u64, SnapshotId)> = BTreeMap::new();
     let mut safe = BTreeSet::new();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::civil::Date;
-use jiff::{SignedDuration, Timestamp, ToSpan as _, tz::TimeZone};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 
 /// Years, months, days and hours. Zero is no span.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,8 @@ impl Span {
             .zip(i8::try_from(months.rem_euclid(12) + 1).ok())
             .and_then(|(year, month)| Date::new(year, month, 1).ok());
         let days = i64::from(local.day()) - 1 - i64::from(self.days);
-        let date = first.and_then(|first| first.checked_add(days.days()).ok());
+        let days = jiff::Span::new().try_days(days).ok();
+        let date = first.zip(days).and_then(|(first, days)| first.checked_add(days).ok());
         let moment = date
             .and_then(|date| date.to_datetime(local.time()).to_zoned(TimeZone::UTC).ok())
             .and_then(|day| day.timestamp().checked_sub(SignedDuration::from_hours(self.hours.into())).ok());

@@ -26,7 +26,7 @@ fn aged(id: u8, age: i64) -> Candidate {
 
 fn last(count: u32) -> Request {
     let policy = Policy { last: count, ..Policy::default() };
-    Request { policy, group_by: vec![GroupBy::Cluster], may_remove_all: false }
+    Request { policy, group_by: vec![GroupBy::Cluster], ..Request::default() }
 }
 
 fn removed(candidates: &[Candidate], request: &Request) -> Vec<u8> {
@@ -68,6 +68,8 @@ fn a_suspect_snapshot_makes_its_cluster_wait() {
     let all = [Candidate { suspect: true, ..aged(1, 100) }, aged(2, 200), aged(3, 300)];
     assert_eq!(removed(&all, &last(1)), [0; 0]);
     assert!(decide(&all, &last(1), now())[0].held.as_deref().is_some_and(|held| held.contains("zooark accept")));
+    let unseen = Request { waiting: ["prod".to_owned()].into(), ..last(1) };
+    assert_eq!(removed(&all[1..], &unseen), [0; 0]);
     let elsewhere = Candidate { cluster: "test".to_owned(), ..all[0].clone() };
     assert_eq!(removed(&[elsewhere, all[1].clone(), all[2].clone()], &last(1)), [3]);
 }
@@ -105,7 +107,7 @@ proptest! {
             candidate.seq = i as u64;
         }
         let policy = Policy { last: counts[0], daily: counts[1], weekly: counts[2], ..Policy::default() };
-        let request = Request { policy, group_by: vec![GroupBy::Cluster], may_remove_all: false };
+        let request = Request { policy, group_by: vec![GroupBy::Cluster], ..Request::default() };
         let groups = decide(&all, &request, now());
         let mut seen: Vec<SnapshotId> = groups.iter().flat_map(|g| g.keep.iter().chain(&g.remove)).map(|d| d.snapshot).collect();
         seen.sort_unstable();
