@@ -13,10 +13,10 @@ mod client;
 mod compare;
 mod ensembles;
 mod kills;
+mod retention;
 #[path = "../it/run.rs"]
 #[allow(dead_code, reason = "the tests of `it` need all of it")]
 mod run;
-mod retention;
 mod setups;
 mod state;
 mod stores;
