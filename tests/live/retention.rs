@@ -126,8 +126,15 @@ fn restic_keeps_the_same() {
         let kept = said[0]["keep"].as_array().unwrap().iter().map(|s| s["time"].as_str().unwrap());
         let theirs: BTreeSet<Timestamp> = kept.map(|time| time.parse().unwrap()).collect();
         let reasons = keep(&snapshots, &policy(flags), times[0]);
-        let ours: BTreeSet<Timestamp> =
-            times.iter().zip(&reasons).filter(|(_, reasons)| !reasons.is_empty()).map(|(time, _)| *time).collect();
-        assert_eq!(ours, theirs, "{flags}");
+        let ours = |counts: fn(&String) -> bool| -> BTreeSet<Timestamp> {
+            let kept = times.iter().zip(&reasons).filter(|(_, reasons)| reasons.iter().any(counts));
+            kept.map(|(time, _)| *time).collect()
+        };
+        // Debian's restic (0.14) does not fill a rule that has room with the oldest snapshot; later ones do.
+        let fills = ours(|_| true) == theirs;
+        assert!(
+            fills || ours(|reason| !reason.starts_with("oldest")) == theirs,
+            "{flags}: {theirs:?}, we: {reasons:?}"
+        );
     }
 }
