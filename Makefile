@@ -16,12 +16,14 @@ test: install-deps
 	tests/live/fetch-zookeeper.sh
 	tests/live/fetch-stores.sh
 	$(CARGO) test
+	@tests/live/fetch-stores.sh report
 
 # The same assertions at full sizes and with more seeds.
 test-long: install-deps
 	tests/live/fetch-zookeeper.sh
 	tests/live/fetch-stores.sh
 	ZOOARK_TEST_LONG=1 $(CARGO) test
+	@tests/live/fetch-stores.sh report
 
 lint:
 	$(CARGO) fmt --all --check

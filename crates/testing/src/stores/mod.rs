@@ -10,6 +10,7 @@ mod http;
 mod relay;
 mod versitygw;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -72,7 +73,8 @@ impl Kind {
         match self.home() {
             Ok(_) => true,
             Err(error) if std::env::var_os("ZOOARK_ALLOW_MISSING_STORES").is_some_and(|value| !value.is_empty()) => {
-                eprintln!("\nNOT TESTED: {error}\n");
+                // Not by a macro: what those print of a test that passes is kept back. A closed stderr hears nothing.
+                let _ = writeln!(std::io::stderr(), "\nNOT TESTED: {error}\n");
                 false
             }
             Err(error) => panic!("\nNOT TESTED, and ZOOARK_ALLOW_MISSING_STORES is not set: {error}\n"),
