@@ -42,12 +42,14 @@ impl Place {
         self
     }
 
-    /// The arguments of a line and those that lead to the store.
+    /// The arguments of a line and, after the command's name, those that lead to the store.
     fn arguments(&self, line: &str) -> Vec<String> {
-        let mut arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let mut words = line.split_whitespace().map(str::to_owned);
+        let mut arguments: Vec<String> = words.by_ref().take(1).collect();
         for (key, value) in self.server.options() {
             arguments.extend(["-o".to_owned(), format!("{key}={value}")]);
         }
+        arguments.extend(words);
         arguments
     }
 

@@ -8,6 +8,7 @@ mod azurite;
 mod fake_gcs;
 mod http;
 mod relay;
+mod tripwire;
 mod versitygw;
 
 use std::io::Write as _;
@@ -16,6 +17,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
+
+pub use self::tripwire::Tripwire;
 
 use self::relay::Relay;
 use crate::server::process::{Process, free_port};
@@ -173,25 +176,9 @@ impl StoreServer {
         }
     }
 
-    /// Stops everything it does but leaves its connections open, as a store whose host hangs.
-    pub fn freeze(&mut self) -> Result<()> {
-        self.process.as_mut().context("freezing a server that does not run")?.signal("STOP")
-    }
-
-    /// Whether something was sent to it that it has not read yet, as the kernel's table of connections says.
-    pub fn has_unread(&self) -> Result<bool> {
-        let table = std::fs::read_to_string("/proc/net/tcp")?;
-        let here = format!(":{:04X}", self.port);
-        let unread = |line: &str| {
-            let mut fields = line.split_ascii_whitespace();
-            let local = fields.nth(1).is_some_and(|address| address.ends_with(&here));
-            // Remote address, state, then the queues: sending:receiving.
-            local
-                && fields.next().is_some()
-                && fields.next() == Some("01")
-                && fields.next().is_some_and(|queues| !queues.ends_with(":00000000"))
-        };
-        Ok(table.lines().any(unread))
+    /// A way to the server on which the first request that begins with these words is stopped half-way.
+    pub fn tripwire(&self, words: &str) -> Result<Tripwire> {
+        Tripwire::start(self.port, words.to_owned())
     }
 
     /// Starts it over its data with these flags besides its own.
