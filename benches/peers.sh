@@ -1,6 +1,6 @@
 #!/bin/sh
 # The same data directory through zooark, restic, borg and zstd, in one run: `benches/peers.sh [ROUNDS] > report`.
-# Needs restic, borgbackup, zstd and GNU time (Debian packages), and builds zooark for release. Prints, per
+# Needs restic, borgbackup, zstd and GNU time (Debian packages), uses rustic where it is installed, and builds zooark for release. Prints, per
 # question, the median wall seconds and the peak memory of each program, and sizes in bytes.
 set -eu
 
@@ -43,19 +43,28 @@ prepare() { rm -rf restic; restic init -q -r restic; }
 timed "restic --compression max" restic -q -r restic --compression max backup "$snapshot"
 prepare() { rm -rf borg; borg init -e repokey-blake2 borg; }
 timed "borg zstd,3" borg create -C zstd,3 borg::one "$snapshot"
+if command -v rustic >/dev/null 2>&1; then
+    export RUSTIC_PASSWORD=bench RUSTIC_NO_PROGRESS=true
+    prepare() { rm -rf rustic; rustic -r rustic init --log-level error >/dev/null; }
+    timed rustic rustic -r rustic --log-level error backup "$snapshot"
+fi
 prepare() { :; }
 timed "zstd -3 -T2" zstd -q -f -3 -T2 -o plain.zst "$snapshot"
 echo "  bytes: zooark $(du -sb repo | cut -f1), restic $(du -sb restic | cut -f1), borg $(du -sb borg | cut -f1)," \
     "zstd $(stat -c %s plain.zst)"
 
+[ ! -d rustic ] || echo "  bytes: rustic $(du -sb rustic | cut -f1)"
+
 echo "nothing changed, everything read again (zooark --full --dry-run; the others back up again):"
 timed zooark zooark --repo repo --key-file key backup datadir:src --full --dry-run
 timed restic restic -q -r restic backup "$snapshot"
+[ ! -d rustic ] || timed rustic rustic -r rustic --log-level error backup "$snapshot"
 
 echo "restore, verified:"
 prepare() { rm -rf out; }
 timed zooark zooark --repo repo --key-file key restore latest datadir:out
 timed restic restic -q -r restic restore latest --target out
+[ ! -d rustic ] || timed rustic rustic -r rustic --log-level error restore latest out
 prepare() { rm -rf out; mkdir out; }
 timed borg sh -c 'cd out && borg extract ../borg::one'
 prepare() { rm -f plain; }
@@ -83,6 +92,9 @@ prepare() {
 }
 [ "$rounds" -le 5 ] || rounds=5
 timed zooark zooark --repo repo --key-file key backup datadir:moving
+timed "zooark --full" zooark --repo repo --key-file key backup datadir:moving --full --dry-run
+prepare() { rm -rf out; }
+timed "restore after increments" zooark --repo repo --key-file key restore latest datadir:out
 exec 9>&-
 wait
 zooark --repo repo --key-file key snapshots --json 2>/dev/null | sed -n 's/.*"added_bytes": \([0-9]*\).*/\1/p' |
