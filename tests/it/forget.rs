@@ -84,6 +84,28 @@ fn named_snapshots_go_unless_something_holds_them() {
 }
 
 #[test]
+fn a_verified_snapshot_says_when_and_a_damaged_one_is_no_such() {
+    let (home, all) = repository(&TIMES[..2]);
+    let verified = zooark(&home, "verify latest latest~1 --json --no-cache").ends(0).json();
+    let listed = zooark(&home, "snapshots --json").ends(0).json();
+    for (at, place) in [(0, 1), (1, 0)] {
+        assert_eq!(verified[at]["snapshot_id"], all[place].as_str());
+        assert_eq!(verified[at]["nodes"], listed[place]["nodes"]);
+        assert_eq!(verified[at]["state_digest"], listed[place]["state_digest"]);
+        assert!(listed[place]["verified_at"].is_string(), "{listed}");
+    }
+    let months = std::fs::read_dir(home.path("repo/packs")).unwrap().flatten();
+    let packs: Vec<_> = months.flat_map(|month| std::fs::read_dir(month.path()).unwrap().flatten()).collect();
+    for pack in packs {
+        let mut bytes = std::fs::read(pack.path()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(pack.path(), bytes).unwrap();
+    }
+    zooark(&home, "verify latest --no-cache").ends(4);
+}
+
+#[test]
 fn what_makes_no_sense_forgets_nothing() {
     let (home, all) = repository(&TIMES[..1]);
     zooark(&home, "forget").ends(2).says("--keep-daily");

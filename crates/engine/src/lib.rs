@@ -27,6 +27,7 @@ pub mod snapshots;
 pub mod state;
 pub mod stats;
 pub mod tree;
+pub mod verify;
 pub mod znode;
 
 pub use error::{EngineError, ErrorKind};

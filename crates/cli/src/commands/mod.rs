@@ -22,6 +22,7 @@ pub mod snapshots;
 pub mod stat;
 pub mod stats;
 pub mod tag;
+pub mod verify;
 pub mod version;
 
 mod selection;
@@ -72,6 +73,8 @@ pub enum Command {
     Key(key::Args),
     /// Check the repository
     Check(check::Args),
+    /// Read whole snapshots as a restore would
+    Verify(verify::Args),
     /// Summarise ZooKeeper's own files, without a repository
     Inspect(inspect::Args),
     /// Show the settings that hold
@@ -113,6 +116,7 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Accept(args) => accept::run(&args, context),
         Command::Key(args) => key::run(&args, context),
         Command::Check(args) => check::run(&args, context),
+        Command::Verify(args) => verify::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),
         Command::Config(args) => config::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
