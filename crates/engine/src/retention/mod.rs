@@ -1,6 +1,6 @@
 //! Which snapshots to keep: restic's rules, as a pure function of snapshots, policy and now.
 //!
-//! [`rules`] are restic's alone and know nothing of `ZooKeeper`. [`decide`] adds what a backup of an ensemble must not
+//! [`keep`] has restic's rules alone and knows nothing of `ZooKeeper`. [`decide`] adds what a backup of an ensemble must not
 //! lose: protected snapshots, the last complete one of each lineage, and anything of a cluster with a suspect snapshot
 //! that nobody has judged yet.
 
