@@ -18,6 +18,7 @@ pub mod inspect;
 pub mod keys;
 pub mod monitor;
 pub mod pipeline;
+pub mod prune;
 pub mod reference;
 pub mod repo;
 pub mod report;

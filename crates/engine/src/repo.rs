@@ -130,7 +130,10 @@ impl From<RepositoryError> for EngineError {
             RepositoryError::Unencrypted { .. }
             | RepositoryError::OtherRepository { .. }
             | RepositoryError::KeyRefused { .. } => ErrorKind::Refused,
-            RepositoryError::Damaged { .. } | RepositoryError::Inconsistent { .. } => ErrorKind::Damage,
+            RepositoryError::Damaged { .. }
+            | RepositoryError::Inconsistent { .. }
+            | RepositoryError::PackMissing { .. } => ErrorKind::Damage,
+            RepositoryError::ShortGrace { .. } => ErrorKind::Usage,
             RepositoryError::Store(error) => store_kind(error),
             RepositoryError::Blob(error) => blob_kind(error),
             _ => ErrorKind::Failed,

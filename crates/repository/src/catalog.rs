@@ -6,12 +6,13 @@
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
 
-use crate::codec::{ObjectKind, decode_body, encode_body};
+use crate::codec::{ObjectKind, decode_body, encode, encode_body};
 use crate::crypto::Crypto;
 use crate::error::RepositoryError;
 use crate::ids::SnapshotId;
 use crate::manifest::ManifestBody;
 use crate::seal::{open_object, seal_object};
+use crate::segment::FULL;
 
 const VERSION: u8 = 1;
 const MAX_BODY: usize = 64 << 20;
@@ -51,6 +52,40 @@ pub fn decode_catalog(crypto: &Crypto, path: &str, object: &[u8]) -> Result<Vec<
     let damaged = |e: crate::seal::SealError| RepositoryError::reading(path, e);
     let body = open_object(crypto, "catalog", ObjectKind::Catalog, VERSION, path, 0, object, MAX_BODY);
     decode_body::<_, MAX_BODY>("catalog", &body.map_err(damaged)?).map_err(|e| damaged(e.into()))
+}
+
+/// Makes catalogs of bounded size out of entries as they come; holds what is full in its sealed form, which is small.
+#[derive(Debug, Default)]
+pub(crate) struct CatalogWriter {
+    entries: Vec<CatalogEntry>,
+    size: usize,
+    /// Paths and objects.
+    pub(crate) full: Vec<(String, Vec<u8>)>,
+}
+
+impl CatalogWriter {
+    /// Adds an entry.
+    pub(crate) fn push(&mut self, crypto: &Crypto, entry: CatalogEntry) -> Result<(), RepositoryError> {
+        let len = encode("catalog", &entry).map_err(|e| RepositoryError::writing("catalog/", e))?.len();
+        // One that is so long costs no more when it is read by itself.
+        if len < FULL {
+            self.size = self.size.saturating_add(len);
+            self.entries.push(entry);
+        }
+        if self.size >= FULL { self.close(crypto) } else { Ok(()) }
+    }
+
+    /// Makes a catalog of what is left.
+    pub(crate) fn close(&mut self, crypto: &Crypto) -> Result<(), RepositoryError> {
+        if !self.entries.is_empty() {
+            let path = new_catalog_path();
+            let object = encode_catalog(crypto, &path, &self.entries)?;
+            self.full.push((path, object));
+        }
+        self.entries.clear();
+        self.size = 0;
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -140,6 +140,28 @@ pub enum RepositoryError {
         /// The pack.
         pack: String,
     },
+    /// The caller asked to stop.
+    #[error("stopped between two steps; the next run goes on from here")]
+    Stopped,
+    /// A pack that a snapshot needs is nowhere.
+    #[error("pack {pack}, which snapshot {} needs, is missing; nothing was deleted: run `zooark check`", snapshot.short())]
+    PackMissing {
+        /// The pack.
+        pack: String,
+        /// One snapshot that needs it.
+        snapshot: SnapshotId,
+    },
+    /// A grace period that backups do not reckon with.
+    #[error(
+        "a grace period of {asked_s} s is shorter than the repository's {least_s} s, on which backups rely; give a longer \
+         one, or 0s if nothing else uses the repository now"
+    )]
+    ShortGrace {
+        /// What was asked for, seconds.
+        asked_s: u64,
+        /// The shortest possible, seconds.
+        least_s: u64,
+    },
     /// Something that has a bound is above it.
     #[error("{what}: {found}, and at most {limit} are possible")]
     Limit {
@@ -205,6 +227,7 @@ impl RepositoryError {
         match self {
             Self::Damaged { .. }
             | Self::Inconsistent { .. }
+            | Self::PackMissing { .. }
             | Self::Blob(BlobError::Missing { .. } | BlobError::Damaged { .. }) => true,
             Self::Store(e) => {
                 matches!(

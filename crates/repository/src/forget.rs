@@ -2,11 +2,16 @@
 //!
 //! ```text
 //! 1  where the highest number of a lineage would go, a tombstone takes the next one
-//! 2  the entries of the packs that the manifests introduced go into an index segment
-//! 3  the manifests are deleted, then their notes
+//! 2  where a gap would be behind a manifest, an empty condemned list is written
+//! 3  the entries of the packs that the manifests introduced go into an index segment
+//! 4  the manifests are deleted, then their notes
 //! ```
 //!
-//! A crash after 1 leaves a tombstone that stands for nothing, after 2 a segment that says nothing new, within 3 some
+//! Step 2 is for writers that remember the newest manifest and look whether the next number is free: in a gap it would be.
+//! A list they have not seen makes them list the lineage instead.
+//!
+//! A crash after 1 leaves a tombstone that stands for nothing, after 2 an empty list, after 3 a segment that says nothing new,
+//! within 4 some
 //! snapshots forgotten and others not, or notes of a snapshot that is gone, which prune removes. Nothing is locked: a
 //! writer that builds upon a snapshot while it is forgotten refers to its packs, and those are only deleted a grace period
 //! after a list says so.
@@ -17,10 +22,12 @@ use futures::{StreamExt, stream};
 
 use crate::backend::{StoreError, StoreErrorKind};
 use crate::clock::now_ms;
+use crate::condemned::Condemned;
 use crate::error::RepositoryError;
 use crate::ids::{LineageId, SnapshotId};
 use crate::manifest::{Manifest, ManifestBody, encode_manifest, manifest_path, parse_path, shared_manifest_path};
 use crate::notes::{notes_prefix, snapshot_of_path};
+use crate::prune::write_list;
 use crate::repository::Repository;
 use crate::segment::{Replaced, divide};
 use crate::shared::Shared;
@@ -49,9 +56,12 @@ pub(crate) fn is_refusal(error: &StoreError) -> bool {
     matches!(error.kind, StoreErrorKind::Permission | StoreErrorKind::ReadOnly | StoreErrorKind::Unsupported)
 }
 
+/// Numbers of a lineage and the manifests that have them: two where the store cannot create exclusively.
+type Numbers = BTreeMap<u64, Vec<String>>;
+
 impl Repository {
-    /// Forgets these snapshots. Which to forget is the caller's decision. One LIST, one PUT and one DELETE for each, and a
-    /// PUT for each lineage whose newest number goes. A store that refuses to delete is no error: see
+    /// Forgets these snapshots. Which to forget is the caller's decision. A LIST, a PUT or two and a DELETE for each, and
+    /// a PUT for each lineage whose newest number goes. A store that refuses to delete is no error: see
     /// [`Forgotten::refused`].
     pub async fn forget(&self, doomed: &[&Manifest], dry_run: bool) -> Result<Forgotten, RepositoryError> {
         let shared = &*self.shared;
@@ -60,13 +70,20 @@ impl Repository {
             return Ok(done);
         }
         let paths: HashSet<&str> = doomed.iter().map(|m| m.path.as_str()).collect();
-        let highest = self.highest_numbers(doomed).await?;
+        let numbers = self.numbers(doomed).await?;
         // Where two writers share a number, it is in use as long as one of them stays.
-        let going: Vec<(LineageId, u64)> = highest
+        let stays = |path: &String| !paths.contains(path.as_str());
+        let going: Vec<(LineageId, u64)> = numbers
             .iter()
-            .filter(|(_, (_, at))| at.iter().all(|path| paths.contains(path.as_str())))
-            .map(|(lineage, (seq, _))| (*lineage, *seq))
+            .filter_map(|(lineage, used)| {
+                let (seq, at) = used.last_key_value()?;
+                (!at.iter().any(stays)).then_some((*lineage, *seq))
+            })
             .collect();
+        let has_gap = numbers.values().any(|used| {
+            let pairs = used.iter().zip(used.iter().skip(1));
+            pairs.into_iter().any(|((_, at), (_, next))| at.iter().any(stays) && !next.iter().any(stays))
+        });
         if dry_run {
             done.forgotten = doomed.iter().map(|m| m.id).collect();
             done.tombstones = going.len() as u64;
@@ -77,9 +94,13 @@ impl Repository {
                 done.tombstones = done.tombstones.saturating_add(1);
             }
         }
-        let mut entries: BTreeMap<_, _> =
+        if has_gap {
+            let nothing = Condemned { since_ms: now_ms(), ..Condemned::default() };
+            write_list(shared, &nothing).await?;
+        }
+        let entries: BTreeMap<_, _> =
             doomed.iter().flat_map(|m| &m.body.new_packs).map(|new| (new.pack, new.clone())).collect();
-        for segment in divide(std::mem::take(&mut entries).into_values(), &Replaced::new())? {
+        for segment in divide(entries.into_values(), &Replaced::new())? {
             shared.write_segment(&segment).await?;
         }
         let mut deletes = stream::iter(doomed.iter().copied())
@@ -103,30 +124,21 @@ impl Repository {
         Ok(done)
     }
 
-    /// The highest number of each lineage that loses snapshots, and the manifests that have it.
-    async fn highest_numbers(
-        &self,
-        doomed: &[&Manifest],
-    ) -> Result<BTreeMap<LineageId, (u64, Vec<String>)>, RepositoryError> {
+    /// The numbers in use of each lineage that loses snapshots, and the manifests that have them.
+    async fn numbers(&self, doomed: &[&Manifest]) -> Result<BTreeMap<LineageId, Numbers>, RepositoryError> {
         let lineages: BTreeSet<LineageId> = doomed.iter().map(|m| m.lineage).collect();
         let store = &self.shared.store;
         let listed = match lineages.first().filter(|_| lineages.len() == 1) {
             Some(only) => store.list_sorted(&format!("snapshots/{only}/")).await?,
             None => store.list_sorted("snapshots/").await?,
         };
-        let mut highest: BTreeMap<LineageId, (u64, Vec<String>)> = BTreeMap::new();
+        let mut numbers: BTreeMap<LineageId, Numbers> = BTreeMap::new();
         for object in listed {
-            let Some((lineage, seq)) = parse_path(&object.path).filter(|(l, _)| lineages.contains(l)) else { continue };
-            let (known, paths) = highest.entry(lineage).or_default();
-            if seq > *known {
-                *known = seq;
-                paths.clear();
-            }
-            if seq == *known {
-                paths.push(object.path);
+            if let Some((lineage, seq)) = parse_path(&object.path).filter(|(l, _)| lineages.contains(l)) {
+                numbers.entry(lineage).or_default().entry(seq).or_default().push(object.path);
             }
         }
-        Ok(highest)
+        Ok(numbers)
     }
 }
 

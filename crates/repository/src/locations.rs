@@ -32,8 +32,13 @@ pub struct Locations {
 impl Locations {
     /// Adds a pack's entries. Of several copies the one in the lowest pack counts, as for prune.
     pub fn add(&mut self, index: &PackIndex) {
+        self.add_kinds(index, |_| true);
+    }
+
+    /// Adds a pack's entries of some kinds.
+    pub fn add_kinds(&mut self, index: &PackIndex, wanted: impl Fn(BlobKind) -> bool) {
         self.packs.insert(index.pack, index.wrapped);
-        for (offset, blob) in index.located() {
+        for (offset, blob) in index.located().filter(|(_, blob)| wanted(blob.kind)) {
             let here = Location { pack: index.pack, offset, len: blob.len, kind: blob.kind };
             match self.blobs.entry(blob.id) {
                 Entry::Vacant(free) => {

@@ -103,8 +103,8 @@ impl Shared {
         Ok(path)
     }
 
-    /// Reads the listed segments, from the cache where it has them. One that has gone meanwhile was superseded by a later one
-    /// and is left out.
+    /// Reads the listed segments, from the cache where it has them. One that has gone meanwhile was superseded by another, which
+    /// may not have been listed yet: it is left out.
     pub(crate) async fn read_segments(&self, listed: &[ObjectInfo]) -> Result<Vec<(String, Segment)>, RepositoryError> {
         let paths = listed.iter().map(|o| o.path.as_str()).filter(|path| is_segment_path(path));
         let reads = stream::iter(paths).map(|path| async move {

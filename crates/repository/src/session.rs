@@ -177,7 +177,7 @@ impl BackupSession {
         };
         fields.counters.duration_ms = u64::try_from(self.base.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let limit = self.time_limit();
-        if self.base.began.elapsed() >= limit {
+        if self.elapsed() >= limit {
             return Err(RepositoryError::TooSlow { limit_s: limit.as_secs() });
         }
         let body = SnapshotManifest { parent: self.base.parent.as_ref().map(|p| p.id), fields, stack, new_packs };
@@ -208,8 +208,7 @@ impl BackupSession {
             object: path.clone(),
             what: "it was written as a snapshot and reads as none".to_owned(),
         })?;
-        self.shared.cache.put_manifest(&path, &object);
-        self.shared.cache.put_fact(&newest_fact(self.lineage), path.as_bytes());
+        keep_newest(&self.shared, self.lineage, self.base.avoid.newest, &path, &object);
         let packs = self.packs();
         let committed = Committed {
             manifest,
@@ -217,6 +216,13 @@ impl BackupSession {
             objects_written: packs.objects.saturating_add(1),
         };
         Ok(CommitOutcome::Committed(Box::new(committed)))
+    }
+
+    /// Time since the lists were read, by whichever clock says more: a virtual machine that was frozen shows it on the wall
+    /// clock alone.
+    fn elapsed(&self) -> Duration {
+        let wall = SystemTime::now().duration_since(self.base.began_wall).unwrap_or_default();
+        self.base.began.elapsed().max(wall)
     }
 
     fn time_limit(&self) -> Duration {
@@ -345,7 +351,7 @@ impl BackupSession {
         };
         let (manifest_time, first_pack) = futures::try_join!(manifest_time, first_pack)?;
         let by_store = first_pack.and_then(|t| manifest_time.duration_since(t).ok()).unwrap_or_default();
-        if self.base.began.elapsed() < limit && by_store < limit {
+        if self.elapsed() < limit && by_store < limit {
             return Ok(());
         }
         tracing::warn!(began = ?self.base.began_wall, "the backup took longer than half the grace period; verifying");
@@ -383,7 +389,7 @@ impl Base {
         {
             shared.cache.put_fact(AVOID_FACT, &fact);
         }
-        let (parent, newest_seq) = newest_manifest(shared, lineage, exclusive).await?;
+        let (parent, newest_seq) = newest_manifest(shared, lineage, exclusive, avoid.newest).await?;
         let (mut reachable, mut unusable) = (HashMap::new(), BTreeSet::new());
         if let Some(parent) = &parent {
             let packs = parent.packs();
@@ -404,15 +410,16 @@ impl Base {
 }
 
 /// The newest snapshot of a lineage, and the highest number in use. With a warm cache: one GET that confirms the newest
-/// known manifest and one that shows there is no later one. Otherwise one LIST.
+/// known manifest and one that shows there is no later one. Otherwise one LIST: also if there are condemned lists that
+/// the cache has not seen, for `forget` writes one before it leaves a gap behind a manifest.
 async fn newest_manifest(
     shared: &Shared,
     lineage: LineageId,
     exclusive: bool,
+    generation: u64,
 ) -> Result<(Option<Manifest>, u64), RepositoryError> {
-    let fact = shared.cache.fact(&newest_fact(lineage)).and_then(|f| String::from_utf8(f.into()).ok());
     if exclusive
-        && let Some(path) = fact
+        && let Some(path) = known_newest(shared, lineage, generation)
         && let Some((_, mut seq)) = parse_path(&path)
         && let Some(cached) = shared.cache.manifest(&path)
         && let Some(mut object) = shared.fetch_manifest(&path).await?
@@ -425,7 +432,7 @@ async fn newest_manifest(
             (seq, path, object) = (next, next_path, later);
         }
         if let Some(manifest) = shared.decode(&path, &object)? {
-            keep_newest(shared, lineage, &path, &object);
+            keep_newest(shared, lineage, generation, &path, &object);
             return Ok((Some(manifest), seq));
         }
     }
@@ -437,16 +444,23 @@ async fn newest_manifest(
     for (_, path) in numbered.into_iter().rev() {
         let Some(object) = shared.fetch_manifest(&path).await? else { continue };
         if let Some(manifest) = shared.decode(&path, &object)? {
-            keep_newest(shared, lineage, &path, &object);
+            keep_newest(shared, lineage, generation, &path, &object);
             return Ok((Some(manifest), newest_seq));
         }
     }
     Ok((None, newest_seq))
 }
 
-fn keep_newest(shared: &Shared, lineage: LineageId, path: &str, object: &[u8]) {
+/// The newest manifest as the cache knows it, if no list was written since.
+fn known_newest(shared: &Shared, lineage: LineageId, generation: u64) -> Option<String> {
+    let fact = String::from_utf8(shared.cache.fact(&newest_fact(lineage))?.into()).ok()?;
+    let (path, then) = fact.split_once(' ')?;
+    (then.parse() == Ok(generation)).then(|| path.to_owned())
+}
+
+fn keep_newest(shared: &Shared, lineage: LineageId, generation: u64, path: &str, object: &[u8]) {
     shared.cache.put_manifest(path, object);
-    shared.cache.put_fact(&newest_fact(lineage), path.as_bytes());
+    shared.cache.put_fact(&newest_fact(lineage), format!("{path} {generation}").as_bytes());
 }
 
 impl BlobSink for BackupSession {

@@ -9,7 +9,7 @@ use futures::{StreamExt, stream};
 use crate::backend::ObjectInfo;
 use crate::catalog::{MAX_CATALOG, decode_catalog, is_catalog_path};
 use crate::error::RepositoryError;
-use crate::ids::SnapshotId;
+use crate::ids::{LineageId, SnapshotId};
 use crate::manifest::{Manifest, ManifestBody, parse_path};
 use crate::notes::{MAX_NOTE, Note, decode_note, snapshot_of_path};
 use crate::repository::Repository;
@@ -86,7 +86,7 @@ impl Snapshots {
 #[derive(Debug)]
 pub(crate) enum Listed {
     Snapshot(Box<Manifest>),
-    Tombstone,
+    Tombstone { path: String, id: SnapshotId, lineage: LineageId, seq: u64, time_ms: i64 },
     Unreadable(String, RepositoryError),
 }
 
@@ -95,8 +95,8 @@ pub(crate) enum Listed {
 pub(crate) struct Coverage {
     /// Catalogs: path, entries, and how many of them are of manifests that exist and are in no other.
     pub(crate) catalogs: Vec<(String, usize, usize)>,
-    /// Manifests that are in none.
-    pub(crate) uncatalogued: Vec<String>,
+    /// How many manifests are in none.
+    pub(crate) uncatalogued: usize,
 }
 
 impl Listed {
@@ -104,19 +104,19 @@ impl Listed {
         let (lineage, seq) = parse_path(&path)?;
         Some(match body {
             ManifestBody::Snapshot(body) => Self::Snapshot(Box::new(Manifest { id, lineage, seq, path, body: *body })),
-            ManifestBody::Tombstone { .. } => Self::Tombstone,
+            ManifestBody::Tombstone { time_ms } => Self::Tombstone { path, id, lineage, seq, time_ms },
         })
     }
 }
 
 impl Shared {
-    /// Visits the listed manifests, a catalog's worth in memory at a time, in no particular order. One that has gone
-    /// meanwhile is left out.
+    /// Visits the listed manifests, a catalog's worth in memory at a time, in no particular order, and says
+    /// whether a catalog has it. One that has gone meanwhile is left out.
     pub(crate) async fn visit_manifests(
         &self,
         listed: &[ObjectInfo],
         catalogs: &[ObjectInfo],
-        visit: &mut (dyn FnMut(Listed) + Send),
+        visit: &mut (dyn FnMut(Listed, bool) + Send),
     ) -> Result<Coverage, RepositoryError> {
         let mut coverage = Coverage::default();
         let mut left: HashSet<&str> =
@@ -127,7 +127,7 @@ impl Shared {
             for entry in entries.into_iter().filter(|entry| left.remove(entry.path.as_str())) {
                 live = live.saturating_add(1);
                 if let Some(listed) = Listed::new(entry.path, entry.id, entry.body) {
-                    visit(listed);
+                    visit(listed, true);
                 }
             }
             coverage.catalogs.push((catalog.path.clone(), total, live));
@@ -140,18 +140,21 @@ impl Shared {
         while let Some((path, result)) = reads.next().await {
             match result {
                 Ok(None) => {}
-                Ok(Some(listed)) => visit(listed),
+                Ok(Some(listed)) => visit(listed, false),
                 Err(e @ RepositoryError::Store(_)) if !e.is_damage() => return Err(e),
-                Err(e) => visit(Listed::Unreadable(path.to_owned(), e)),
+                Err(e) => visit(Listed::Unreadable(path.to_owned(), e), false),
             }
         }
         drop(reads);
-        coverage.uncatalogued = rest.into_iter().map(str::to_owned).collect();
+        coverage.uncatalogued = rest.len();
         Ok(coverage)
     }
 
     /// A catalog; `None` if it has gone or cannot be read, for the manifests say the same.
-    async fn read_catalog(&self, path: &str) -> Result<Option<Vec<crate::catalog::CatalogEntry>>, RepositoryError> {
+    pub(crate) async fn read_catalog(
+        &self,
+        path: &str,
+    ) -> Result<Option<Vec<crate::catalog::CatalogEntry>>, RepositoryError> {
         let cached = self.cache.manifest(path);
         if let Some(entries) = cached.and_then(|object| decode_catalog(&self.crypto, path, &object).ok()) {
             return Ok(Some(entries));
@@ -207,9 +210,9 @@ impl Repository {
         let catalogs = if unknown > FEW { store.list_sorted("catalog/").await? } else { Vec::new() };
         let mut found = Snapshots::default();
         shared
-            .visit_manifests(&manifests, &catalogs, &mut |listed| match listed {
+            .visit_manifests(&manifests, &catalogs, &mut |listed, _| match listed {
                 Listed::Snapshot(manifest) => found.snapshots.push(Snapshot { manifest: *manifest, note: None }),
-                Listed::Tombstone => {}
+                Listed::Tombstone { .. } => {}
                 Listed::Unreadable(path, error) => found.damaged.push((path, error)),
             })
             .await?;

@@ -17,6 +17,7 @@ pub mod key;
 pub mod ls;
 pub mod man;
 pub mod protect;
+pub mod prune;
 pub mod restore;
 pub mod snapshots;
 pub mod stat;
@@ -71,6 +72,8 @@ pub enum Command {
     Accept(accept::Args),
     /// Manage passwords and key files
     Key(key::Args),
+    /// Give back the space that no snapshot needs
+    Prune(prune::Args),
     /// Check the repository
     Check(check::Args),
     /// Read whole snapshots as a restore would
@@ -115,6 +118,7 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Tag(args) => tag::run(&args, context),
         Command::Accept(args) => accept::run(&args, context),
         Command::Key(args) => key::run(&args, context),
+        Command::Prune(args) => prune::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),

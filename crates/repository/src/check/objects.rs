@@ -7,6 +7,7 @@ use futures::{StreamExt, stream};
 
 use super::{CheckStats, Finding, Severity, whole_text};
 use crate::backend::ObjectInfo;
+use crate::catalog::{MAX_CATALOG, decode_catalog, is_catalog_path};
 use crate::condemned::{MAX_CONDEMNED, decode_condemned, generation_of_path};
 use crate::config::CONFIG_PATH;
 use crate::error::RepositoryError;
@@ -16,6 +17,7 @@ use crate::manifest::{Manifest, StackTable, parse_path};
 use crate::notes::{MAX_NOTE, decode_note, snapshot_of_path};
 use crate::pack::{PackIndex, pack_of_path, pack_path};
 use crate::reader::BlobReader;
+use crate::segment::{MAX_SEGMENT, Replaced, Segment, decode_segment, is_segment_path, join_replaced, with_successors};
 use crate::shared::Shared;
 use crate::table::{KeyRange, Leaf, TableError, read_leaves, read_refs};
 
@@ -30,6 +32,15 @@ pub(super) struct Inventory {
     pub(super) users: HashMap<PackId, Vec<SnapshotId>>,
     /// Where in its table a chunk belongs.
     pub(super) leaves: HashMap<BlobId, Leaf>,
+    /// Which packs hold the needed blobs of packs that were repacked.
+    replaced: Replaced,
+}
+
+/// What an object that is no pack turned out to be.
+enum Read {
+    Manifest(Box<Manifest>),
+    Segment(Segment),
+    Other,
 }
 
 impl Inventory {
@@ -47,8 +58,13 @@ pub(super) fn check_objects(
 ) -> Result<Inventory, RepositoryError> {
     let listed = shared.handle.block_on(shared.store.list_sorted(""))?;
     stats.objects = listed.len() as u64;
-    let mut inventory =
-        Inventory { snapshots: Vec::new(), packs: BTreeMap::new(), users: HashMap::new(), leaves: HashMap::new() };
+    let mut inventory = Inventory {
+        snapshots: Vec::new(),
+        packs: BTreeMap::new(),
+        users: HashMap::new(),
+        leaves: HashMap::new(),
+        replaced: Replaced::new(),
+    };
     let mut packs: BTreeMap<PackId, u64> = BTreeMap::new();
     let mut others = Vec::new();
     for object in &listed {
@@ -62,7 +78,9 @@ pub(super) fn check_objects(
     read_others(shared, &others, &mut inventory, tell)?;
     stats.snapshots = inventory.snapshots.len() as u64;
     for manifest in &inventory.snapshots {
-        for pack in manifest.packs() {
+        let packs = manifest.packs();
+        let all: BTreeSet<PackId> = packs.iter().flat_map(|p| with_successors(&inventory.replaced, *p)).collect();
+        for pack in all {
             inventory.users.entry(pack).or_default().push(manifest.id);
         }
     }
@@ -93,8 +111,9 @@ fn read_others(
     let results: Vec<_> = shared.handle.block_on(reads.collect());
     for (path, result) in results {
         match result {
-            Ok(Some(manifest)) => inventory.snapshots.push(manifest),
-            Ok(None) => {}
+            Ok(Read::Manifest(manifest)) => inventory.snapshots.push(*manifest),
+            Ok(Read::Segment(segment)) => join_replaced(&mut inventory.replaced, &segment),
+            Ok(Read::Other) => {}
             Err(RepositoryError::Store(e)) if e.is_not_found() => {}
             Err(e @ RepositoryError::Store(_)) if !e.is_damage() => return Err(e),
             Err(e) => tell(unreadable(path, &e)),
@@ -103,11 +122,15 @@ fn read_others(
     Ok(())
 }
 
-async fn read_one(shared: &Shared, path: &str) -> Result<Option<Manifest>, RepositoryError> {
+async fn read_one(shared: &Shared, path: &str) -> Result<Read, RepositoryError> {
     let store = &shared.store;
     if parse_path(path).is_some() {
         let object = shared.fetch_manifest(path).await?;
-        return object.map_or(Ok(None), |object| shared.decode(path, &object));
+        let manifest = object.map_or(Ok(None), |object| shared.decode(path, &object))?;
+        return Ok(manifest.map_or(Read::Other, |manifest| Read::Manifest(Box::new(manifest))));
+    }
+    if is_segment_path(path) {
+        return Ok(Read::Segment(decode_segment(&shared.crypto, path, &store.get(path, MAX_SEGMENT).await?)?));
     }
     if snapshot_of_path(path).is_some() {
         decode_note(&shared.crypto, path, &store.get(path, MAX_NOTE).await?)?;
@@ -115,13 +138,15 @@ async fn read_one(shared: &Shared, path: &str) -> Result<Option<Manifest>, Repos
         decode_condemned(&shared.crypto, path, &store.get(path, MAX_CONDEMNED).await?)?;
     } else if path.starts_with("keys/") {
         slot_info(path, &store.get(path, MAX_SLOT).await?)?;
-    } else if path != CONFIG_PATH && !["lease/", "index/", "catalog/"].iter().any(|p| path.starts_with(p)) {
+    } else if is_catalog_path(path) {
+        decode_catalog(&shared.crypto, path, &store.get(path, MAX_CATALOG).await?)?;
+    } else if path != CONFIG_PATH && !path.starts_with("lease/") {
         return Err(RepositoryError::Inconsistent {
             object: path.to_owned(),
             what: "it is no object of a repository".to_owned(),
         });
     }
-    Ok(None)
+    Ok(Read::Other)
 }
 
 fn unreadable(path: &str, error: &RepositoryError) -> Finding {
@@ -146,6 +171,16 @@ fn unreadable(path: &str, error: &RepositoryError) -> Finding {
             Severity::Damage,
             "no backup can be made: a writer cannot know which packs are about to be deleted",
             "restore the object from a copy of the store; while no prune runs it may be deleted",
+        ),
+        "index" => (
+            Severity::Damage,
+            "packs that were repacked may not be found by the snapshots that name them",
+            "restore the object from a copy of the store; else `zooark repair index`",
+        ),
+        "catalog" => (
+            Severity::Notice,
+            "snapshots are listed with more requests; nothing is lost",
+            "delete it; `zooark prune` writes another",
         ),
         _ => (Severity::Notice, "it takes space and means nothing to zooark", "delete it if it is not yours"),
     };
@@ -226,7 +261,8 @@ fn lost_pack(pack: PackId, problem: String, snapshots: Vec<SnapshotId>) -> Findi
 
 fn missing_packs(packs: &BTreeMap<PackId, u64>, inventory: &Inventory, tell: Tell<'_>) {
     let missing: BTreeSet<PackId> = inventory.users.keys().filter(|p| !packs.contains_key(p)).copied().collect();
-    for pack in missing {
+    // What lay in a pack that others replaced is looked for in those, blob by blob.
+    for pack in missing.into_iter().filter(|pack| !inventory.replaced.contains_key(pack)) {
         tell(lost_pack(pack, "it is missing".to_owned(), inventory.users_of(pack)));
     }
 }
@@ -260,7 +296,9 @@ fn check_tables(shared: &Arc<Shared>, inventory: &mut Inventory, tell: Tell<'_>)
             }
             (Err(e), _) | (_, Err(e)) => tell(broken_table(&name, &e, &users)),
         }
-        report_unlocated(shared, &table.packs, &name, &blobs, &users, tell);
+        let packs: BTreeSet<PackId> =
+            table.packs.iter().flat_map(|p| with_successors(&inventory.replaced, *p)).collect();
+        report_unlocated(shared, &packs, &name, &blobs, &users, tell);
     }
     inventory.leaves = leaves_found;
 }
@@ -278,7 +316,7 @@ fn broken_table(name: &str, error: &TableError, users: &[SnapshotId]) -> Finding
 
 fn report_unlocated(
     shared: &Shared,
-    packs: &[PackId],
+    packs: &BTreeSet<PackId>,
     name: &str,
     blobs: &[(BlobId, BlobKind)],
     users: &[SnapshotId],

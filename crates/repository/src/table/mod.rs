@@ -17,7 +17,7 @@ use crate::ids::{BlobId, BlobKind};
 
 pub use build::{BuiltTable, TableBuilder, TableSpan, build_table};
 pub use node::{MAX_NODE, MAX_REFS, Node, NodeEntry, RefsEntry};
-pub use read::{KeyRange, Leaf, read_chunk, read_leaves, read_refs, read_value};
+pub use read::{KeyRange, Leaf, read_chunk, read_leaves, read_refs, read_value, visit_blobs};
 
 /// Why a table could not be written or read.
 #[derive(Debug, thiserror::Error)]

@@ -126,6 +126,47 @@ pub fn read_leaves<S: BlobSource + ?Sized>(
     Ok(leaves)
 }
 
+/// Visits the id of every blob of a table, its chunks and values not read. Holds one node a level in memory.
+pub fn visit_blobs<S: BlobSource + ?Sized>(
+    source: &S,
+    root: &TableRoot,
+    visit: &mut dyn FnMut(BlobId, BlobKind),
+) -> Result<(), TableError> {
+    for id in &root.refs {
+        visit(*id, BlobKind::Refs);
+    }
+    for value in read_refs(source, root)? {
+        visit(value.id, BlobKind::Value);
+    }
+    let Some(id) = root.root else { return Ok(()) };
+    if root.height > MAX_HEIGHT {
+        return Err(TableError::Inconsistent { id, kind: root.root_kind(), what: "it is too high" });
+    }
+    visit_below(source, id, root.height, visit)
+}
+
+fn visit_below<S: BlobSource + ?Sized>(
+    source: &S,
+    id: BlobId,
+    level: u8,
+    visit: &mut dyn FnMut(BlobId, BlobKind),
+) -> Result<(), TableError> {
+    let Some(below) = level.checked_sub(1) else {
+        visit(id, BlobKind::Leaf);
+        return Ok(());
+    };
+    visit(id, BlobKind::Node);
+    let node = read_node(source, &id)?;
+    if node.level != level {
+        return Err(TableError::Inconsistent { id, kind: BlobKind::Node, what: "its level" });
+    }
+    if below > 0 {
+        let wanted: Vec<_> = node.children.iter().map(|child| (child.id, BlobKind::Node)).collect();
+        source.prefetch(&wanted);
+    }
+    node.children.iter().try_for_each(|child| visit_below(source, child.id, below, visit))
+}
+
 struct Walk<'a, S: ?Sized> {
     source: &'a S,
     range: &'a KeyRange,
