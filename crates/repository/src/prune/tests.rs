@@ -13,7 +13,7 @@ use crate::session::{BackupSession, CommitOutcome};
 use crate::simulated::{Simulation, Verdict};
 use crate::table::TableKind;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 
 fn prune_with(repository: &Repository, options: &PruneOptions) -> Result<Pruned, RepositoryError> {
     std::thread::scope(|scope| scope.spawn(|| repository.prune(options, &mut |_| Ok(()))).join().unwrap())
@@ -164,7 +164,7 @@ async fn refused_deletes_leave_prune_pending() {
     assert_eq!(prune(&repository).deleted.packs, 1);
 }
 
-async fn noise(session: &BackupSession, repository: &Repository, n: usize) -> Vec<(BlobId, Vec<u8>)> {
+fn noise(session: &BackupSession, repository: &Repository, n: usize) -> Vec<(BlobId, Vec<u8>)> {
     let mut blobs = Vec::new();
     for _ in 0..n {
         let mut bytes = vec![0; 40_000];
@@ -180,7 +180,7 @@ async fn noise(session: &BackupSession, repository: &Repository, n: usize) -> Ve
 /// One pack of ten blobs, of which the second snapshot needs one.
 async fn mostly_garbage(repository: &Repository) -> (Manifest, BlobId, Vec<u8>) {
     let mut session = repository.begin_backup(LINEAGE).await.unwrap();
-    let blobs = noise(&session, repository, 10).await;
+    let blobs = noise(&session, repository, 10);
     let tables = blobs.iter().map(|(id, _)| table(*id, TableKind::Base)).collect();
     let whole = commit_tables(&mut session, tables).await;
     assert_eq!(whole.packs().len(), 1);
