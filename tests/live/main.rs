@@ -17,6 +17,7 @@ mod retention;
 #[path = "../it/run.rs"]
 #[allow(dead_code, reason = "the tests of `it` need all of it")]
 mod run;
+mod scan;
 mod setups;
 mod state;
 mod stores;

@@ -59,6 +59,15 @@ pub struct Layer {
     pub max_shrink: Option<f64>,
     /// Level of zstd, 1 to 19.
     pub compression: Option<i32>,
+    /// From the environment only: credentials for ZooKeeper, as the file has them.
+    #[serde(skip)]
+    pub zk_auth: Option<SecretString>,
+    /// File with credentials for ZooKeeper.
+    pub zk_auth_file: Option<PathBuf>,
+    /// Connections to a live ensemble.
+    pub connections: Option<usize>,
+    /// Znodes a second read from a live ensemble, at most.
+    pub max_rate: Option<u32>,
 }
 
 /// Where a value came from.
@@ -182,7 +191,7 @@ fn flag_layer(global: &GlobalArgs) -> Layer {
 }
 
 /// The variables that are settings; `ZOOARK_CONFIG`, `ZOOARK_PROFILE` and `ZOOARK_LOG` are read elsewhere.
-pub const VARIABLES: [&str; 11] = [
+pub const VARIABLES: [&str; 13] = [
     "ZOOARK_REPOSITORY",
     "ZOOARK_PASSWORD",
     "ZOOARK_PASSWORD_FILE",
@@ -194,6 +203,8 @@ pub const VARIABLES: [&str; 11] = [
     "ZOOARK_HOST",
     "ZOOARK_LIMIT_UPLOAD",
     "ZOOARK_LIMIT_DOWNLOAD",
+    "ZOOARK_ZK_AUTH",
+    "ZOOARK_ZK_AUTH_FILE",
 ];
 
 fn environment_layer(environment: &BTreeMap<String, String>) -> anyhow::Result<Layer> {
@@ -214,6 +225,8 @@ fn environment_layer(environment: &BTreeMap<String, String>) -> anyhow::Result<L
         host: set("ZOOARK_HOST"),
         limit_upload: number("ZOOARK_LIMIT_UPLOAD")?,
         limit_download: number("ZOOARK_LIMIT_DOWNLOAD")?,
+        zk_auth: set("ZOOARK_ZK_AUTH").map(SecretString::from),
+        zk_auth_file: set("ZOOARK_ZK_AUTH_FILE").map(PathBuf::from),
         ..Layer::default()
     })
 }

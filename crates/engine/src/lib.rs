@@ -16,6 +16,7 @@ pub mod history;
 pub mod identity;
 pub mod inspect;
 pub mod keys;
+pub mod live;
 pub mod monitor;
 pub mod pipeline;
 pub mod prune;

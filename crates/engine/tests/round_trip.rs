@@ -31,6 +31,7 @@ fn access(repository: &Path, cache: Option<&Path>) -> Access {
 
 fn request(source: &Path) -> BackupRequest {
     BackupRequest {
+        live: engine::live::LiveSettings::default(),
         source: Endpoint::parse(source.to_str().unwrap()).unwrap(),
         cluster: "default".to_owned(),
         host: "host".to_owned(),

@@ -6,8 +6,11 @@
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod build;
 mod order;
 mod read;
+
+pub use build::TreeBuilder;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;

@@ -11,19 +11,23 @@ use zk_format::Zxid;
 use crate::commands::selection;
 use crate::context::Context;
 use crate::exit::{Exit, usage};
+use crate::live::LiveArgs;
 use crate::{opening, output};
 
-/// Takes one snapshot of a data directory, live or cold.
+/// Takes one snapshot of a data directory, live or cold, or of a live ensemble.
 ///
-/// The state is one that the server was in, at one zxid, and the summary says what proves it. Where the transaction
-/// log leads on from the last snapshot only what changed is read. When nothing changed, nothing is written.
+/// From a data directory the state is one that the server was in, at one zxid, and the summary says what proves it.
+/// Where the transaction log leads on from the last snapshot only what changed is read. From an ensemble every znode is
+/// read through the client protocol; where it changed meanwhile the snapshot says so. When nothing changed, nothing is
+/// written.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:
   zooark backup datadir:/var/lib/zookeeper --cluster prod
+  zooark backup zk://zk1:2181,zk2:2181,zk3:2181/kafka --cluster prod --zk-auth-file /etc/zooark/zk-auth
   zooark backup 'datadir:/var/lib/zookeeper?log=/var/log/zookeeper&srvr=127.0.0.1:2181'
   zooark backup 'datadir:/var/lib/zookeeper?cfg=/etc/zookeeper/zoo.cfg' --tag nightly --exclude '/tmp/**'")]
 pub struct Args {
-    /// datadir:PATH[?log=DIR|log=same|cfg=FILE][&srvr=HOST:PORT], or a plain path
+    /// zk://HOST:PORT,…[/CHROOT], datadir:PATH[?log=DIR|log=same|cfg=FILE][&srvr=HOST:PORT], or a plain path
     source: Option<String>,
 
     /// Name of the ensemble; groups its snapshots [default: default] [env: ZOOARK_CLUSTER]
@@ -77,6 +81,9 @@ pub struct Args {
     /// Compression level of zstd, 1 to 19 [default: 3]
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
     compression: Option<i32>,
+
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 fn moment(given: &str) -> Result<Timestamp, String> {
@@ -102,8 +109,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         .source
         .clone()
         .or_else(|| settings.get(|layer| layer.source.clone()))
-        .ok_or_else(|| usage("no source given: write datadir:/path"))?;
-    let source = selection::endpoint(&source, "back up")?;
+        .ok_or_else(|| usage("no source given: write datadir:/path or zk://host:2181"))?;
+    let source = selection::source(&source, "back up")?;
     let either = |given: &[String], configured: Option<Vec<String>>| {
         if given.is_empty() { configured.unwrap_or_default() } else { given.to_vec() }
     };
@@ -111,6 +118,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let exclude = either(&args.exclude, settings.get(|layer| layer.exclude.clone()));
     let request = BackupRequest {
         source,
+        live: args.live.settings(context)?,
         cluster: selection::cluster(args.cluster.as_deref(), context),
         host: args.host.clone().or_else(|| settings.get(|layer| layer.host.clone())).unwrap_or_else(host_name),
         tags: either(&args.tag, settings.get(|layer| layer.tags.clone())),
@@ -158,7 +166,12 @@ fn show(summary: &BackupSummary, context: &Context) -> anyhow::Result<()> {
             Proof::Replay => "proven by strict replay",
             Proof::None => "not proven",
         };
-        format!("exact at {}, {proof}", summary.zxid_high)
+        if summary.method == Method::Scan {
+            // Nothing else can prove what a client sees.
+            format!("exact at {}, every answer named it", summary.zxid_high)
+        } else {
+            format!("exact at {}, {proof}", summary.zxid_high)
+        }
     } else {
         format!("FUZZY: nodes of different moments between {} and {}", summary.zxid_low, summary.zxid_high)
     };

@@ -87,6 +87,10 @@ fn collect(settings: &Settings) -> Vec<Shown> {
     add("exclude", text(|layer| layer.exclude.as_ref().map(|globs| globs.join(" "))));
     add("max-shrink", text(|layer| layer.max_shrink.map(|share| share.to_string())));
     add("compression", text(|layer| layer.compression.map(|level| level.to_string())));
+    add("zk-auth", text(|layer| layer.zk_auth.as_ref().map(|_| HIDDEN.to_owned())));
+    add("zk-auth-file", text(|layer| layer.zk_auth_file.as_ref().map(|path| path.display().to_string())));
+    add("connections", text(|layer| layer.connections.map(|count| count.to_string())));
+    add("max-rate", text(|layer| layer.max_rate.map(|rate| format!("{rate} znodes/s"))));
     for (key, (value, origin)) in settings.options() {
         let value = if is_secret(&key) { HIDDEN.to_owned() } else { value };
         add(&format!("options.{key}"), Some((value, origin)));

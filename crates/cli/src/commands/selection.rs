@@ -21,6 +21,15 @@ pub fn endpoint(given: &str, verb: &str) -> anyhow::Result<Endpoint> {
     }
 }
 
+/// Parses what to read znodes from: a data directory or a live ensemble.
+pub fn source(given: &str, verb: &str) -> anyhow::Result<Endpoint> {
+    if given.starts_with("zk://") || given.starts_with("zk+tls://") {
+        let parsed = Endpoint::parse(given);
+        return Ok(parsed.map_err(|error| EngineError::with(ErrorKind::Usage, error.to_string(), error))?);
+    }
+    endpoint(given, verb)
+}
+
 /// The cluster to write to: as told, else `default`.
 pub fn cluster(given: Option<&str>, context: &Context) -> String {
     given

@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use repository::codec::encode_body;
-use repository::manifest::{self, BackupCounters, Gap, Manifest, SnapshotFields, SourceInfo};
+use repository::manifest::{self, BackupCounters, Manifest, SnapshotFields, SourceInfo};
 use repository::session::Committed;
+use zk_connect::Endpoint;
 use zk_format::{digest, load};
 
 use super::BackupRequest;
@@ -21,7 +22,6 @@ impl Prepared {
         let identity =
             encode_body("identity", &self.identity).map_err(|error| EngineError::wrapping(ErrorKind::Failed, error))?;
         let facts = &self.facts;
-        let incomplete = |path: &Vec<u8>| Gap { path: path.clone(), reason: "its ACL is not in the files".to_owned() };
         Ok(SnapshotFields {
             cluster: request.cluster.clone(),
             time_ms: request.time.unwrap_or_else(now).as_millisecond(),
@@ -31,10 +31,10 @@ impl Prepared {
             program: request.program.clone(),
             source: SourceInfo {
                 location: request.source.to_string(),
-                kind: "datadir".to_owned(),
-                version: None,
+                kind: if matches!(request.source, Endpoint::Live(_)) { "live" } else { "datadir" }.to_owned(),
+                version: facts.version.clone(),
                 method: method_name(facts.method).to_owned(),
-                chroot: String::new(),
+                chroot: super::chroot(&request.source).to_owned(),
                 filter: request.filter.canonical(),
                 identity,
                 anchor: facts.anchor.clone(),
@@ -42,7 +42,7 @@ impl Prepared {
             zxid_low: facts.zxid_low.0,
             zxid_high: facts.zxid_high.0,
             consistency: stored_consistency(facts.consistency),
-            acl_consistency: stored_consistency(facts.consistency),
+            acl_consistency: stored_consistency(facts.acl_consistency),
             proof: match facts.proof {
                 load::Proof::Digest => manifest::Proof::Digest,
                 load::Proof::Replay => manifest::Proof::Replay,
@@ -53,7 +53,7 @@ impl Prepared {
                 load::Tail::Unconfirmed => manifest::Tail::Unconfirmed,
             },
             suspect: self.suspect.clone(),
-            incomplete: self.incomplete.iter().map(incomplete).collect(),
+            incomplete: self.incomplete.clone(),
             state_digest: stored.digest.0,
             tree_digest: facts.tree_digest.map(|sum| (sum, digest::VERSION)),
             nodes: self.counts.nodes,
@@ -97,7 +97,7 @@ impl Prepared {
             zxid_low: facts.zxid_low.to_string(),
             zxid_high: facts.zxid_high.to_string(),
             consistency: consistency(facts.consistency),
-            acl_consistency: consistency(facts.consistency),
+            acl_consistency: consistency(facts.acl_consistency),
             proof: match facts.proof {
                 load::Proof::Digest => Proof::Digest,
                 load::Proof::Replay => Proof::Replay,
@@ -120,7 +120,11 @@ impl Prepared {
             objects_written: committed.map_or(0, |(committed, _)| committed.objects_written),
             rebase: committed.is_some_and(|(_, rebase)| rebase),
             digest_mismatch: facts.digest_mismatch,
-            incomplete_paths: self.incomplete.iter().map(|path| zk_format::path::display(path).to_string()).collect(),
+            incomplete_paths: self
+                .incomplete
+                .iter()
+                .map(|gap| zk_format::path::display(&gap.path).to_string())
+                .collect(),
             notes,
             dry_run: request.dry_run,
             duration_ms: 0,

@@ -10,7 +10,7 @@ mod store;
 pub mod suspect;
 mod tally;
 
-pub use source::open as open_datadir;
+pub use source::{Whole, open as open_datadir};
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -19,20 +19,19 @@ use jiff::Timestamp;
 use repository::LineageId;
 use repository::manifest::Manifest;
 use repository::session::{BackupSession, CommitOutcome};
-use zk_connect::{DataDirSpec, Endpoint};
+use zk_connect::Endpoint;
 use zk_format::Zxid;
 
 use self::source::{Read, ReadOptions};
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
+use crate::live::{self, LiveSettings};
 use crate::monitor::Monitor;
 use crate::repo::Repo;
 use crate::report::BackupSummary;
 
 /// How long an upload goes on after somebody asked it to stop.
 const STOP_WITHIN: Duration = Duration::from_millis(100);
-/// Files and client connections see different things, so their snapshots never share a lineage.
-const SOURCE_CLASS: &str = "files";
 /// How often a backup starts over because another writer was faster.
 const ATTEMPTS: usize = 5;
 
@@ -42,6 +41,8 @@ const ATTEMPTS: usize = 5;
 pub struct BackupRequest {
     /// Where from.
     pub source: Endpoint,
+    /// How to reach a live ensemble.
+    pub live: LiveSettings,
     /// Name of the ensemble.
     pub cluster: String,
     /// This host's name.
@@ -73,11 +74,12 @@ pub struct BackupRequest {
 /// Takes a backup.
 pub fn run(repo: &Repo, request: &BackupRequest, monitor: &dyn Monitor) -> Result<BackupSummary, EngineError> {
     let started = Instant::now();
-    let source = datadir(&request.source)?;
-    let lineage = repo.lineage(&request.cluster, "", &request.filter.canonical(), SOURCE_CLASS);
+    let source = &request.source;
+    let class = source_class(request)?;
+    let lineage = repo.lineage(&request.cluster, chroot(source), &request.filter.canonical(), class);
     for _ in 0..ATTEMPTS {
         monitor.check()?;
-        if let Some(mut summary) = attempt(repo, request, source, lineage, monitor)? {
+        if let Some(mut summary) = attempt(repo, request, lineage, monitor)? {
             summary.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             return Ok(summary);
         }
@@ -89,13 +91,50 @@ pub fn run(repo: &Repo, request: &BackupRequest, monitor: &dyn Monitor) -> Resul
     ))
 }
 
-fn datadir(source: &Endpoint) -> Result<&DataDirSpec, EngineError> {
-    match source {
-        Endpoint::DataDir(spec) => Ok(spec),
-        other => Err(EngineError::new(
+/// Files and client connections see different things, so their snapshots never share a lineage.
+fn source_class(request: &BackupRequest) -> Result<&'static str, EngineError> {
+    match &request.source {
+        Endpoint::DataDir(_) => Ok("files"),
+        Endpoint::Live(_) if request.to_zxid.is_some() => Err(EngineError::new(
             ErrorKind::Usage,
-            format!("backing up {other}: this version reads data directories only; write datadir:/path"),
+            "--to-zxid needs the transaction log: a live ensemble shows its newest state only",
         )),
+        Endpoint::Live(_) => Ok("client"),
+        Endpoint::Admin(_) => Err(unsupported(&request.source)),
+    }
+}
+
+fn unsupported(source: &Endpoint) -> EngineError {
+    EngineError::new(ErrorKind::Usage, format!("backing up {source}: write datadir:/path or zk://host:2181"))
+}
+
+/// What paths of a source are relative to.
+pub(crate) fn chroot(source: &Endpoint) -> &str {
+    match source {
+        Endpoint::Live(spec) => &spec.chroot,
+        _ => "",
+    }
+}
+
+/// Reads the source.
+fn read(
+    repo: &Repo,
+    request: &BackupRequest,
+    parent: Option<&Manifest>,
+    trusted: Option<&Manifest>,
+    monitor: &dyn Monitor,
+) -> Result<Read, EngineError> {
+    match &request.source {
+        Endpoint::Live(spec) => {
+            let known = parent.filter(|_| !request.full);
+            let whole = live::read(repo, spec, &request.live, &request.filter, known, monitor)?;
+            Ok(Read::Full { whole: Box::new(whole), reason: None })
+        }
+        Endpoint::DataDir(spec) => {
+            let options = ReadOptions { filter: &request.filter, to_zxid: request.to_zxid, full: request.full };
+            source::read(repo, spec, parent, trusted, &options, monitor)
+        }
+        Endpoint::Admin(_) => Err(unsupported(&request.source)),
     }
 }
 
@@ -103,7 +142,6 @@ fn datadir(source: &Endpoint) -> Result<&DataDirSpec, EngineError> {
 fn attempt(
     repo: &Repo,
     request: &BackupRequest,
-    source: &DataDirSpec,
     lineage: LineageId,
     monitor: &dyn Monitor,
 ) -> Result<Option<BackupSummary>, EngineError> {
@@ -113,8 +151,7 @@ fn attempt(
     }
     let parent = session.parent().cloned();
     let trusted = trusted(repo, lineage, parent.as_ref())?;
-    let options = ReadOptions { filter: &request.filter, to_zxid: request.to_zxid, full: request.full };
-    let read = source::read(repo, source, parent.as_ref(), trusted.as_ref(), &options, monitor)?;
+    let read = read(repo, request, parent.as_ref(), trusted.as_ref(), monitor)?;
     refuse_partial(&read, request)?;
     let mut prepared = prepare::prepare(repo, &session, parent.as_ref(), read, monitor)?;
     prepared.judge(trusted.as_ref(), request.max_shrink);
@@ -175,18 +212,23 @@ fn trusted(repo: &Repo, lineage: LineageId, parent: Option<&Manifest>) -> Result
 }
 
 fn refuse_partial(read: &Read, request: &BackupRequest) -> Result<(), EngineError> {
-    let paths = read.incomplete();
-    if paths.is_empty() || request.allow_partial {
+    let gaps = read.gaps();
+    if gaps.is_empty() || request.allow_partial {
         return Ok(());
     }
-    let shown: Vec<String> = paths.iter().take(20).map(|path| zk_format::path::display(path).to_string()).collect();
-    let more = if paths.len() > shown.len() { ", …" } else { "" };
+    let shown = gaps.iter().take(20).map(|gap| format!("{}: {}", zk_format::path::display(&gap.path), gap.reason));
+    let shown: Vec<String> = shown.collect();
+    let more = if gaps.len() > shown.len() { ", …" } else { "" };
+    let next = match request.source {
+        Endpoint::Live(_) => "give credentials that may read them (--zk-auth-file), leave them out with --exclude",
+        _ => "back up again once the server has written its next snapshot file",
+    };
     Err(EngineError::new(
         ErrorKind::Failed,
         format!(
-            "{} nodes have no ACL in the files: {}{more}. Nothing was stored; back up again once the server has written \
-             its next snapshot file, or store it marked incomplete with --allow-partial",
-            paths.len(),
+            "{} nodes could not be read whole: {}{more}. Nothing was stored; {next}, or store what is there marked \
+             incomplete with --allow-partial",
+            gaps.len(),
             shown.join(", ")
         ),
     ))

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use repository::codec::decode_body;
-use repository::manifest::Manifest;
+use repository::manifest::{Gap, Manifest};
 use repository::record::session_key;
 use repository::session::BackupSession;
 use repository::stack::{ChangeSet, Stack};
@@ -13,18 +13,16 @@ use zk_format::increment::Increment;
 use zk_format::load::{self, Loaded};
 use zk_format::{AclList, Zxid};
 
-use super::source::Read;
+use super::source::{Read, Whole};
 use super::tally::{Counts, Tally};
 use super::{anchor, suspect};
 use crate::acls;
 use crate::convert::{record, session_record};
 use crate::error::{EngineError, ErrorKind};
-use crate::filter::Filter;
 use crate::identity::Identity;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
 use crate::report::Method;
-use crate::state::StateRecords;
 
 const MAX_IDENTITY: usize = 1 << 20;
 
@@ -43,6 +41,9 @@ pub(super) struct Facts {
     pub(super) digest_mismatch: bool,
     pub(super) method: Method,
     pub(super) full_reason: Option<String>,
+    pub(super) acl_consistency: load::Consistency,
+    /// The servers' version, where they said it.
+    pub(super) version: Option<String>,
 }
 
 /// The difference to the parent.
@@ -51,9 +52,9 @@ pub(super) enum Difference {
     /// From the log: the changes themselves.
     Changes(Vec<Change>),
     /// From a full read with a parent.
-    Set { loaded: Box<Loaded>, filter: Filter, set: ChangeSet },
+    Set { whole: Box<Whole>, set: ChangeSet },
     /// Nothing to compare with.
-    Whole { loaded: Box<Loaded>, filter: Filter },
+    Whole(Box<Whole>),
 }
 
 /// A state ready to be stored.
@@ -66,7 +67,7 @@ pub struct Prepared {
     pub(super) state_digest: Option<StateDigest>,
     pub(super) identity: Identity,
     pub(super) acls: BTreeSet<AclList>,
-    pub(super) incomplete: Vec<Vec<u8>>,
+    pub(super) incomplete: Vec<Gap>,
     pub(super) suspect: Vec<String>,
 }
 
@@ -80,13 +81,13 @@ pub fn prepare(
 ) -> Result<Prepared, EngineError> {
     match (read, parent) {
         (Read::Log(increment), Some(parent)) => from_log(repo, session, parent, &increment),
-        (Read::Full { loaded, filter, reason }, Some(parent)) => {
-            monitor.begin(Phase::Comparing, Unit::Nodes, Some(loaded.tree.len() as u64));
-            let prepared = compared(repo, session, parent, loaded, filter, reason);
+        (Read::Full { whole, reason }, Some(parent)) => {
+            monitor.begin(Phase::Comparing, Unit::Nodes, Some(whole.loaded.tree.len() as u64));
+            let prepared = compared(repo, session, parent, whole, reason);
             monitor.end(Phase::Comparing);
             prepared
         }
-        (Read::Full { loaded, filter, reason }, None) => whole(loaded, filter, reason),
+        (Read::Full { whole, reason }, None) => first(whole, reason),
         (Read::Log(_), None) => Err(EngineError::new(ErrorKind::Failed, "a log without a snapshot to continue")),
     }
 }
@@ -149,6 +150,8 @@ fn from_log(
         digest_mismatch: false,
         method: Method::Log,
         full_reason: None,
+        acl_consistency: load::Consistency::Exact,
+        version: None,
     };
     Ok(Prepared {
         facts,
@@ -166,12 +169,11 @@ fn compared(
     repo: &Repo,
     session: &BackupSession,
     parent: &Manifest,
-    loaded: Box<Loaded>,
-    filter: Filter,
+    whole: Box<Whole>,
     reason: Option<String>,
 ) -> Result<Prepared, EngineError> {
     let keys = repo.inner.identity();
-    let records = StateRecords::new(&loaded.tree, &loaded.sessions, &filter);
+    let records = whole.records();
     let tally = Mutex::new(Tally::default());
     let stack = Stack::new(parent.tables(), session.reader(), keys);
     let set = stack.changes_to(&records, &|old, new| {
@@ -182,19 +184,19 @@ fn compared(
     let fields = &parent.body.fields;
     let identity = Identity::of_records(&records);
     Ok(Prepared {
-        facts: facts(&loaded, Method::Full, reason)?,
+        facts: facts(&whole, reason)?,
         counts: tally.onto(fields),
         state_digest: Some(StateDigest(fields.state_digest).plus(set.digest_delta)),
         identity,
-        acls: lists(&loaded),
-        incomplete: loaded.unresolved_acls.clone(),
+        acls: lists(&whole.loaded),
+        incomplete: whole.gaps(),
         suspect: Vec::new(),
-        difference: Difference::Set { loaded, filter, set },
+        difference: Difference::Set { whole, set },
     })
 }
 
-fn whole(loaded: Box<Loaded>, filter: Filter, reason: Option<String>) -> Result<Prepared, EngineError> {
-    let records = StateRecords::new(&loaded.tree, &loaded.sessions, &filter);
+fn first(whole: Box<Whole>, reason: Option<String>) -> Result<Prepared, EngineError> {
+    let records = whole.records();
     let nodes = records.nodes() as u64;
     let counts = Counts {
         nodes,
@@ -205,18 +207,20 @@ fn whole(loaded: Box<Loaded>, filter: Filter, reason: Option<String>) -> Result<
     };
     let identity = Identity::of_records(&records);
     Ok(Prepared {
-        facts: facts(&loaded, Method::Full, reason)?,
+        facts: facts(&whole, reason)?,
         counts,
         state_digest: None,
         identity,
-        acls: lists(&loaded),
-        incomplete: loaded.unresolved_acls.clone(),
+        acls: lists(&whole.loaded),
+        incomplete: whole.gaps(),
         suspect: Vec::new(),
-        difference: Difference::Whole { loaded, filter },
+        difference: Difference::Whole(whole),
     })
 }
 
-fn facts(loaded: &Loaded, method: Method, full_reason: Option<String>) -> Result<Facts, EngineError> {
+fn facts(whole: &Whole, full_reason: Option<String>) -> Result<Facts, EngineError> {
+    let loaded = &whole.loaded;
+    let live = whole.live.as_ref();
     let exact = loaded.consistency == load::Consistency::Exact;
     Ok(Facts {
         zxid_low: loaded.zxid_low,
@@ -225,12 +229,19 @@ fn facts(loaded: &Loaded, method: Method, full_reason: Option<String>) -> Result
         proof: loaded.proof,
         tail: loaded.tail,
         anchor: encoded_anchor(loaded.anchor.filter(|_| exact), loaded.place)?,
-        tree_digest: exact.then_some(loaded.digest),
+        tree_digest: (exact && live.is_none()).then_some(loaded.digest),
         state_time_ms: loaded.state_time_ms,
-        notes: loaded.notes.iter().map(ToString::to_string).collect(),
+        notes: loaded
+            .notes
+            .iter()
+            .map(ToString::to_string)
+            .chain(live.into_iter().flat_map(|live| live.notes.clone()))
+            .collect(),
         digest_mismatch: loaded.notes.iter().any(|note| matches!(note, load::Note::DigestMismatch { .. })),
-        method,
+        method: if live.is_some() { Method::Scan } else { Method::Full },
         full_reason,
+        acl_consistency: live.map_or(loaded.consistency, |live| live.acl_consistency),
+        version: live.and_then(|live| live.version.clone()),
     })
 }
 
@@ -262,8 +273,8 @@ impl Prepared {
             identities: (!by_log).then_some((&before, &self.identity)),
         };
         let reasons = match &self.difference {
-            Difference::Set { loaded, .. } | Difference::Whole { loaded, .. } => {
-                suspect::reasons(&compared, |path| Some(loaded.tree.find(path)?.stat.czxid.0))
+            Difference::Set { whole, .. } | Difference::Whole(whole) => {
+                suspect::reasons(&compared, |path| Some(whole.loaded.tree.find(path)?.stat.czxid.0))
             }
             Difference::Changes(_) => suspect::reasons(&compared, |_| None),
         };
@@ -275,7 +286,7 @@ impl Prepared {
         match &self.difference {
             Difference::Changes(changes) => changes.is_empty(),
             Difference::Set { set, .. } => set.entries.is_empty(),
-            Difference::Whole { .. } => false,
+            Difference::Whole(_) => false,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use repository::manifest::{self, Manifest};
+use repository::manifest::{self, Gap, Manifest};
 use zk_connect::DataDirSpec;
 use zk_connect::endpoint::LogDir;
 use zk_connect::live::four_letter::srvr;
@@ -17,8 +17,10 @@ use zk_format::{Node, Zxid, key};
 use super::anchor;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
+use crate::live::LiveFacts;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
+use crate::state::StateRecords;
 use crate::tree::SnapshotTree;
 use crate::znode::Znode;
 
@@ -47,20 +49,46 @@ pub enum Read {
     /// All of it.
     Full {
         /// The state.
-        loaded: Box<Loaded>,
-        /// Which nodes of it.
-        filter: Filter,
+        whole: Box<Whole>,
         /// Why the log was not enough; `None` where it was not asked for or there is no parent.
         reason: Option<String>,
     },
 }
 
+/// A whole state and which of its nodes are wanted.
+#[derive(Debug)]
+pub struct Whole {
+    /// The state.
+    pub loaded: Loaded,
+    /// Which nodes of it.
+    pub filter: Filter,
+    /// What is peculiar to a state that a client saw.
+    pub live: Option<LiveFacts>,
+}
+
+impl Whole {
+    /// The wanted nodes as records.
+    pub fn records(&self) -> StateRecords<'_> {
+        let marks = self.live.as_ref().map(|live| &live.marks);
+        StateRecords::new(&self.loaded.tree, &self.loaded.sessions, &self.filter).with_marks(marks)
+    }
+
+    /// What could not be read.
+    pub fn gaps(&self) -> Vec<Gap> {
+        if let Some(live) = &self.live {
+            return live.gaps.clone();
+        }
+        let gap = |path: &Vec<u8>| Gap { path: path.clone(), reason: "its ACL is not in the files".to_owned() };
+        self.loaded.unresolved_acls.iter().map(gap).collect()
+    }
+}
+
 impl Read {
-    /// Paths of nodes that could not be read whole.
-    pub fn incomplete(&self) -> &[Vec<u8>] {
+    /// What could not be read.
+    pub fn gaps(&self) -> Vec<Gap> {
         match self {
-            Self::Log(_) => &[],
-            Self::Full { loaded, .. } => &loaded.unresolved_acls,
+            Self::Log(_) => Vec::new(),
+            Self::Full { whole, .. } => whole.gaps(),
         }
     }
 }
@@ -108,7 +136,7 @@ pub fn read(
     let loaded = load(&dir, &LoadOptions { to_zxid: options.to_zxid, server_zxid, ..LoadOptions::default() });
     monitor.end(Phase::Reading);
     let loaded = loaded.map_err(|error| reading(source, error))?;
-    Ok(Read::Full { loaded: Box::new(loaded), filter: options.filter.clone(), reason })
+    Ok(Read::Full { whole: Box::new(Whole { loaded, filter: options.filter.clone(), live: None }), reason })
 }
 
 fn reading(source: &DataDirSpec, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {

@@ -41,12 +41,12 @@ impl Prepared {
                 let changes = changes.as_slice();
                 self.append(repo, session, plan(session, changes, request.full), changes)
             }
-            Difference::Whole { loaded, filter } => {
-                let records = StateRecords::new(&loaded.tree, &loaded.sessions, filter);
+            Difference::Whole(whole) => {
+                let records = whole.records();
                 self.base(repo, session, &records)
             }
-            Difference::Set { loaded, filter, set } => {
-                let records = StateRecords::new(&loaded.tree, &loaded.sessions, filter);
+            Difference::Set { whole, set } => {
+                let records = whole.records();
                 let changes = RunRecords::new(&records, set);
                 match plan(session, &changes, request.full) {
                     // Everything is at hand: no need to read the parent.

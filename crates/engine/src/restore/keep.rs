@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use repository::RecordFlags;
 use zk_format::{OwnerKind, path};
 
 use super::DatadirRequest;
@@ -191,13 +192,20 @@ pub fn restored_data(node_path: &[u8]) -> Option<&'static [u8]> {
     is_quota_stats(node_path).then_some(b"count=0,bytes=0")
 }
 
-/// The error for a node whose ACL is not known, which a file needs.
-pub fn unknown_acl(node_path: &[u8]) -> EngineError {
+/// The error for a node that was not read whole: a server needs all of it, and nothing may be made up.
+pub fn not_whole(node_path: &[u8], flags: RecordFlags) -> EngineError {
+    let what = if flags.contains(RecordFlags::VALUE_UNREADABLE) {
+        "the data"
+    } else if flags.contains(RecordFlags::ACL_MASKED) {
+        "the digests in the ACL"
+    } else {
+        "the ACL"
+    };
     EngineError::new(
         ErrorKind::Incomplete,
         format!(
-            "the ACL of {} could not be read when the snapshot was taken, and a server cannot load a node without one; \
-             leave it out with --exclude",
+            "{what} of {} could not be read when the snapshot was taken, and a server cannot load a node without; \
+             leave it out with --exclude, or restore from a backup of the data directory",
             path::display(node_path)
         ),
     )

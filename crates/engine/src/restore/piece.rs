@@ -5,7 +5,7 @@ use zk_format::file_snap_writer::{Part, PartMaker};
 use zk_format::{AclList, NodeRef, key};
 
 use super::DatadirRequest;
-use super::keep::{Fate, Keeper, restored_data, unknown_acl};
+use super::keep::{Fate, Keeper, not_whole, restored_data};
 use super::write::write_error;
 use crate::convert::zk_stat;
 use crate::error::EngineError;
@@ -42,8 +42,9 @@ impl Piece {
             if kept.fate(request, &path, stat.kind()) != Fate::Keep {
                 return Ok(());
             }
-            if record.flags.contains(RecordFlags::ACL_UNKNOWN) {
-                return Err(unknown_acl(&path));
+            let missing = [RecordFlags::ACL_UNKNOWN, RecordFlags::ACL_MASKED, RecordFlags::VALUE_UNREADABLE];
+            if missing.iter().any(|flag| record.flags.contains(*flag)) {
+                return Err(not_whole(&path, record.flags));
             }
             let stored = tree.value(record.value)?;
             let data = restored_data(&path).or(stored.as_deref());

@@ -15,6 +15,7 @@ mod events;
 pub mod four_letter;
 mod frame;
 mod options;
+pub mod scan;
 pub mod wire;
 
 pub use client::{Client, Read};

@@ -1,0 +1,102 @@
+//! How to reach a live ensemble: credentials and how hard to press it.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use engine::live::LiveSettings;
+use engine::{EngineError, ErrorKind};
+use secrecy::ExposeSecret as _;
+use zk_connect::live::AuthInfo;
+
+use crate::context::Context;
+use crate::exit::usage;
+
+const HEADING: &str = "Live ensembles";
+/// Longer is no file of credentials.
+const LIMIT_BYTES: u64 = 64 * 1024;
+
+/// The flags of every command that talks to servers.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = HEADING)]
+pub struct LiveArgs {
+    /// File with credentials for ZooKeeper, a line each: `digest user:password` [env: ZOOARK_ZK_AUTH_FILE; the lines
+    /// themselves: ZOOARK_ZK_AUTH]
+    #[arg(long, value_name = "FILE")]
+    zk_auth_file: Option<PathBuf>,
+
+    /// Connections to read over [default: one for each server that does not lead, up to 4]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
+    connections: Option<u16>,
+
+    /// Read at most this many znodes a second
+    #[arg(long, value_name = "ZNODES", value_parser = clap::value_parser!(u32).range(1..))]
+    max_rate: Option<u32>,
+}
+
+impl LiveArgs {
+    /// Flags before environment before file; credentials are read now.
+    pub fn settings(&self, context: &Context) -> anyhow::Result<LiveSettings> {
+        let settings = &context.settings;
+        let file = self.zk_auth_file.clone();
+        let auth = match file {
+            Some(file) => from_file(&file)?,
+            None => settings
+                .layers()
+                .find_map(|(_, layer)| match (&layer.zk_auth, &layer.zk_auth_file) {
+                    (Some(text), _) => Some(parse(text.expose_secret(), "ZOOARK_ZK_AUTH")),
+                    (None, Some(file)) => Some(from_file(file)),
+                    (None, None) => None,
+                })
+                .transpose()?
+                .unwrap_or_default(),
+        };
+        let connections = self.connections.map(usize::from).or_else(|| settings.get(|layer| layer.connections));
+        let max_rate = self.max_rate.or_else(|| settings.get(|layer| layer.max_rate));
+        Ok(LiveSettings { auth, connections, max_rate })
+    }
+}
+
+fn from_file(path: &Path) -> anyhow::Result<Vec<AuthInfo>> {
+    let reading =
+        || EngineError::new(ErrorKind::Failed, format!("cannot read the file of credentials {}", path.display()));
+    let mut text = String::new();
+    fs::File::open(path).and_then(|file| file.take(LIMIT_BYTES).read_to_string(&mut text)).with_context(reading)?;
+    parse(&text, &path.display().to_string())
+}
+
+/// A line each: scheme, blank, secret. Empty lines and those that start with `#` say nothing.
+fn parse(text: &str, origin: &str) -> anyhow::Result<Vec<AuthInfo>> {
+    let said = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
+    let lines = text.lines().enumerate().filter(|(_, line)| said(line));
+    lines
+        .map(|(number, line)| {
+            // The line itself is a secret and stays out of the message.
+            let wrong = || usage(format!("{origin} line {}: write `digest user:password`", number + 1));
+            let (scheme, secret) = line.trim_end_matches('\r').split_once(' ').ok_or_else(wrong)?;
+            let (scheme, secret) = (scheme.trim(), secret.trim_start());
+            if scheme.is_empty() || secret.is_empty() || (scheme == "digest" && !secret.contains(':')) {
+                return Err(wrong());
+            }
+            Ok(AuthInfo { scheme: scheme.to_owned(), secret: secret.as_bytes().to_vec() })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_lines_and_errors_show_none() {
+        let read = parse("# ours\ndigest alice:se cret\n\ndigest bob:x\r\n", "file").unwrap();
+        let expected = [("digest", "alice:se cret"), ("digest", "bob:x")];
+        let expected = expected.map(|(scheme, secret)| AuthInfo { scheme: scheme.into(), secret: secret.into() });
+        assert_eq!(read, expected);
+        for wrong in ["digest", "digest hunter2", " :"] {
+            let error = parse(&format!("digest a:b\n{wrong}"), "file").unwrap_err().to_string();
+            assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Live ensembles as a source: a scan becomes a state like one read from files, with what clients cannot see marked.
+
+use std::collections::BTreeMap;
+
+use repository::manifest::{Gap, Manifest};
+use repository::{RecordFlags, RecordRef};
+use zk_connect::endpoint::LiveSpec;
+use zk_connect::live::scan::{AclMemory, Control, Scan, ScanError, ScanOptions, ServerInfo, Unreadable, is_masked};
+use zk_connect::live::{AuthInfo, ConnectOptions, LiveError, scan};
+use zk_format::load::{Consistency, Loaded, Proof, Tail};
+use zk_format::{AclList, Zxid, key};
+
+use crate::backup::Whole;
+use crate::convert::zk_stat;
+use crate::error::{EngineError, ErrorKind};
+use crate::filter::Filter;
+use crate::monitor::{Monitor, Phase, Unit};
+use crate::repo::Repo;
+use crate::state::Marks;
+
+/// How to reach an ensemble and how hard to press it.
+#[derive(Clone, Debug, Default)]
+pub struct LiveSettings {
+    /// Credentials, in this order.
+    pub auth: Vec<AuthInfo>,
+    /// Connections to read over.
+    pub connections: Option<usize>,
+    /// Nodes a second, at most.
+    pub max_rate: Option<u32>,
+}
+
+impl LiveSettings {
+    /// What a client needs to connect.
+    pub fn connect(&self, spec: &LiveSpec) -> Result<ConnectOptions, EngineError> {
+        if spec.tls {
+            return Err(EngineError::new(ErrorKind::Usage, "zk+tls:// is not supported by this version: write zk://"));
+        }
+        Ok(ConnectOptions { auth: self.auth.clone(), ..ConnectOptions::new(spec) })
+    }
+}
+
+/// What is peculiar to a state that a client saw.
+#[derive(Clone, Debug)]
+pub struct LiveFacts {
+    /// What could not be learnt of single nodes.
+    pub marks: Marks,
+    /// Whether the ACLs are of the same state as everything else.
+    pub acl_consistency: Consistency,
+    /// Nodes that were not read whole, with the reason.
+    pub gaps: Vec<Gap>,
+    /// What a person should know.
+    pub notes: Vec<String>,
+    /// The servers' version, where they said it.
+    pub version: Option<String>,
+}
+
+/// Scans an ensemble. ACLs that the parent snapshot has for the same node and version are not asked for again.
+pub fn read(
+    repo: &Repo,
+    spec: &LiveSpec,
+    settings: &LiveSettings,
+    filter: &Filter,
+    parent: Option<&Manifest>,
+    monitor: &dyn Monitor,
+) -> Result<Whole, EngineError> {
+    let connect = settings.connect(spec)?;
+    let known = parent.map_or_else(|| Ok(AclMemory::default()), |parent| known_acls(repo, parent))?;
+    let wanted = |path: &[u8]| filter.selects(path) || filter.leads_to(path);
+    let told = Told { monitor };
+    let options = ScanOptions {
+        connections: settings.connections,
+        max_rate: settings.max_rate,
+        known: &known,
+        wanted: &wanted,
+        control: &told,
+    };
+    monitor.begin(Phase::Reading, Unit::Nodes, parent.map(|parent| parent.body.fields.nodes));
+    let scanned = repo.block_on(scan::scan(&connect, &options));
+    monitor.end(Phase::Reading);
+    match scanned {
+        Ok(scanned) => Ok(whole(scanned, filter)),
+        Err(ScanError::Stopped) => Err(crate::monitor::Cancelled.into()),
+        Err(error) => Err(failed(spec, error)),
+    }
+}
+
+/// A failure to read an ensemble, with what it means for the caller.
+fn failed(spec: &LiveSpec, error: ScanError) -> EngineError {
+    let kind = match &error {
+        ScanError::Live(LiveError::Setup { .. }) => ErrorKind::Usage,
+        _ => ErrorKind::Failed,
+    };
+    let place = zk_connect::Endpoint::Live(spec.clone());
+    EngineError::with(kind, format!("reading {place}: nothing was stored"), error)
+}
+
+struct Told<'m> {
+    monitor: &'m dyn Monitor,
+}
+
+impl Control for Told<'_> {
+    fn read(&self, nodes: u64) {
+        self.monitor.advance(Phase::Reading, nodes);
+    }
+
+    fn note(&self, text: &str) {
+        self.monitor.note(text);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.monitor.cancelled()
+    }
+}
+
+/// The lists of a snapshot, by node and ACL version.
+fn known_acls(repo: &Repo, parent: &Manifest) -> Result<AclMemory, EngineError> {
+    let tree = repo.tree(parent)?;
+    let mut memory = AclMemory::default();
+    let mut before: Option<AclList> = None;
+    tree.stack().for_each(&repository::table::KeyRange::all(), |record: RecordRef<'_>| {
+        let unsure = RecordFlags::ACL_UNKNOWN.0 | RecordFlags::ACL_MASKED.0;
+        let Some(path) = key::decode(record.key).filter(|_| record.flags.0 & unsure == 0) else { return };
+        // Neighbours mostly have the same list.
+        let list = before.take().filter(|list| *list.0 == *record.acl).unwrap_or_else(|| AclList(record.acl.into()));
+        memory.insert(&path, &zk_stat(&record.stat), &list);
+        before = Some(list);
+    })?;
+    Ok(memory)
+}
+
+fn whole(scanned: Scan, filter: &Filter) -> Whole {
+    let exact = if scanned.is_exact() { Consistency::Exact } else { Consistency::Fuzzy };
+    let touched = scanned.tree.touched().iter().filter_map(|touched| touched.new.as_ref()?.acl.clone());
+    let masked: std::collections::HashSet<AclList> =
+        scanned.tree.base().acls().iter().cloned().chain(touched).filter(is_masked).collect();
+    let missing: BTreeMap<Vec<u8>, RecordFlags> =
+        scanned.unreadable.iter().map(|(path, missing)| (path.clone(), flags(*missing))).collect();
+    let gap = |(path, missing): (&Vec<u8>, &Unreadable)| Gap { path: path.clone(), reason: reason(*missing) };
+    let mut notes = Vec::new();
+    if !masked.is_empty() {
+        notes.push(format!(
+            "{} ACLs have digests that the server hides without ADMIN permission; they are marked and never restored as \
+             if they were real",
+            masked.len()
+        ));
+    }
+    if scanned.read_again > 0 {
+        notes.push(format!("{} nodes changed during the scan and were read again", scanned.read_again));
+    }
+    let state_time_ms = scanned.tree.iter().map(|node| node.stat.mtime.max(node.stat.ctime)).max().unwrap_or(0);
+    let live = LiveFacts {
+        acl_consistency: exact,
+        gaps: scanned.unreadable.iter().map(gap).collect(),
+        version: version(&scanned.servers),
+        marks: Marks { kinds_hidden: true, masked, nodes: missing },
+        notes,
+    };
+    let loaded = Loaded {
+        digest: scanned.tree.base().digest(),
+        tree: scanned.tree,
+        sessions: Vec::new(),
+        zxid_low: Zxid(scanned.span.low),
+        zxid_high: Zxid(scanned.span.high),
+        consistency: exact,
+        proof: Proof::None,
+        tail: Tail::Confirmed,
+        anchor: None,
+        place: None,
+        state_time_ms,
+        unresolved_acls: Vec::new(),
+        transactions: 0,
+        notes: Vec::new(),
+    };
+    Whole { loaded, filter: filter.clone(), live: Some(live) }
+}
+
+fn version(servers: &[ServerInfo]) -> Option<String> {
+    let printed = servers.iter().find_map(|server| server.version.as_deref())?;
+    Some(printed.split(['-', ',']).next().unwrap_or(printed).to_owned())
+}
+
+fn flags(missing: Unreadable) -> RecordFlags {
+    let mut flags = RecordFlags::default();
+    if missing.data {
+        flags |= RecordFlags::VALUE_UNREADABLE;
+    }
+    if missing.children {
+        flags |= RecordFlags::INCOMPLETE;
+    }
+    if missing.acl {
+        flags |= RecordFlags::ACL_UNKNOWN;
+    }
+    flags
+}
+
+fn reason(missing: Unreadable) -> String {
+    let parts = [(missing.data, "data"), (missing.children, "children"), (missing.acl, "ACL")];
+    let parts: Vec<&str> = parts.iter().filter(|(missing, _)| *missing).map(|(_, part)| *part).collect();
+    format!("no permission to read its {}", parts.join(", "))
+}

@@ -1,0 +1,202 @@
+//! Reads a whole tree over the client protocol, as fast as the servers allow and no faster than asked.
+//!
+//! Several connections, followers and observers before the leader, read from one list of what is to be read. From 3.6
+//! on many reads go in one frame; older servers get them pipelined. A node is added before its children are asked
+//! for, so that parents come first. A recursive watch from before the first read tells what changed meanwhile, and
+//! that is read again until nothing is told any more, or a bound. Only where every answer, those with ACLs included,
+//! names the same zxid is the result called exact.
+
+mod acls;
+mod batch;
+mod catch_up;
+mod servers;
+mod work;
+
+use std::collections::BTreeMap;
+
+use zk_format::Zxid;
+use zk_format::file_snap::SnapProblem;
+use zk_format::replay::MergedTree;
+
+pub use self::acls::{AclMemory, is_masked};
+use self::catch_up::CatchUp;
+pub use self::servers::{Role, ServerInfo};
+use super::error::LiveError;
+use super::options::ConnectOptions;
+use super::{Client, Event, NodeStat};
+
+const NO_WATCHES: &str =
+    "these servers have no recursive watches (3.6 has them): what changed during the scan was not read again";
+
+/// How to scan.
+#[derive(Clone, Copy)]
+pub struct ScanOptions<'a> {
+    /// Connections; as the servers and their version suggest where `None`.
+    pub connections: Option<usize>,
+    /// Nodes a second, at most.
+    pub max_rate: Option<u32>,
+    /// ACLs known from before: not asked for again.
+    pub known: &'a AclMemory,
+    /// Whether a node is of interest, itself or for what may lie below it.
+    pub wanted: &'a (dyn Fn(&[u8]) -> bool + Sync),
+    /// Who is told of progress.
+    pub control: &'a dyn Control,
+}
+
+/// Told how a scan goes, and asked whether to go on.
+pub trait Control: Sync {
+    /// So many nodes more were read.
+    fn read(&self, nodes: u64);
+    /// Something a person should know.
+    fn note(&self, text: &str);
+    /// Whether to stop.
+    fn cancelled(&self) -> bool;
+}
+
+/// What could not be read of a node, for want of permission.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Unreadable {
+    /// Its data.
+    pub data: bool,
+    /// Its children, where it has any.
+    pub children: bool,
+    /// Its ACL.
+    pub acl: bool,
+}
+
+impl Unreadable {
+    /// Of a node whose data may not be read: its children may not either, where it has any, or may have.
+    fn closed(stat: &NodeStat) -> Self {
+        Self { data: true, children: stat.children > 0 || *stat == NodeStat::default(), acl: false }
+    }
+}
+
+/// The zxids that answers named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Span {
+    /// The lowest.
+    pub low: i64,
+    /// The highest.
+    pub high: i64,
+}
+
+impl Span {
+    /// Of no answer.
+    pub const NONE: Self = Self { low: i64::MAX, high: i64::MIN };
+
+    fn add(&mut self, zxid: i64) {
+        self.low = self.low.min(zxid);
+        self.high = self.high.max(zxid);
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { low: self.low.min(other.low), high: self.high.max(other.high) }
+    }
+
+    /// Whether all were the same, or there were none.
+    pub const fn is_point(self) -> bool {
+        self.low >= self.high
+    }
+}
+
+/// A tree as clients see it.
+#[derive(Debug)]
+pub struct Scan {
+    /// The nodes. Owners of container and TTL nodes are 0, as the protocol hides them.
+    pub tree: MergedTree,
+    /// Of the answers with data and children.
+    pub span: Span,
+    /// Of the answers with ACLs; those known from before need none.
+    pub acl_span: Span,
+    /// What could not be read.
+    pub unreadable: BTreeMap<Vec<u8>, Unreadable>,
+    /// Nodes read again because they changed meanwhile.
+    pub read_again: u64,
+    /// Whether everything that changed before the end was read again.
+    pub caught_up: bool,
+    /// The servers that were read from, by address and version.
+    pub servers: Vec<ServerInfo>,
+}
+
+impl Scan {
+    /// Whether data, children and ACLs are all of one state.
+    pub fn is_exact(&self) -> bool {
+        self.span.and(self.acl_span).is_point()
+    }
+}
+
+/// Why a scan ended without a tree.
+#[derive(Debug, thiserror::Error)]
+pub enum ScanError {
+    /// A server or a connection failed for good.
+    #[error(transparent)]
+    Live(#[from] LiveError),
+    /// The nodes do not make a tree.
+    #[error("the nodes that the servers gave do not make a tree; is that a ZooKeeper server?")]
+    Tree(#[from] SnapProblem),
+    /// A server named a child as no child can be named.
+    #[error("a server named a child of {parent} that cannot be one; is that a ZooKeeper server?")]
+    ChildName {
+        /// Its parent.
+        parent: String,
+        /// What is wrong with the name.
+        source: zk_format::path::PathProblem,
+    },
+    /// Asked to stop.
+    #[error("interrupted")]
+    Stopped,
+}
+
+/// Scans what lies below the chroot.
+pub async fn scan(connect: &ConnectOptions, options: &ScanOptions<'_>) -> Result<Scan, ScanError> {
+    let servers = servers::survey(connect).await;
+    let batched = match servers::versions_know_multi_read(&servers) {
+        Some(known) => known,
+        None => servers::try_multi_read(connect, &servers).await?,
+    };
+    let clients = servers::connect(connect, &servers, batched, options.connections).await?;
+    let outcome = scan_with(&clients, batched, options).await;
+    let used: Vec<String> = clients.iter().map(Client::host).collect();
+    for client in &clients {
+        client.close().await;
+    }
+    let servers = servers.into_iter().filter(|server| used.contains(&server.host)).collect();
+    Ok(Scan { servers, ..outcome? })
+}
+
+async fn scan_with(clients: &[Client], batched: bool, options: &ScanOptions<'_>) -> Result<Scan, ScanError> {
+    let watcher = clients.first().filter(|_| batched);
+    if let Some(watcher) = watcher {
+        watcher.add_watch(b"", true).await?;
+        watcher.events().take();
+    }
+    for client in clients {
+        // What was committed before the watch was set is seen by every read that follows.
+        client.sync(b"").await?;
+    }
+    let mut state = work::read_all(clients, batched, options).await?;
+    let again = match watcher {
+        Some(watcher) => catch_up::catch_up(watcher, options, &mut state).await?,
+        None => CatchUp { why: Some(NO_WATCHES), ..CatchUp::default() },
+    };
+    if let Some(why) = again.why.filter(|_| !state.span.is_point()) {
+        options.control.note(why);
+    }
+    let base = std::mem::take(&mut state.builder).finish(Zxid(state.span.high))?;
+    Ok(Scan {
+        read_again: again.nodes.len() as u64,
+        tree: catch_up::lay_over(base, again.nodes),
+        span: state.span,
+        acl_span: state.acl_span,
+        unreadable: state.unreadable,
+        caught_up: again.why.is_none(),
+        servers: Vec::new(),
+    })
+}
+
+/// Whether anything told that something was missed.
+fn missed(events: &[Event]) -> bool {
+    events.contains(&Event::Missed)
+}

@@ -1,0 +1,146 @@
+//! Which servers to read from: those that have the least else to do.
+
+use std::time::Duration;
+
+use crate::live::error::LiveError;
+use crate::live::four_letter::{FourLetterError, srvr};
+use crate::live::options::ConnectOptions;
+use crate::live::{Client, Code, Op};
+
+/// A server that does not say what it is within this is asked no more.
+const SRVR_TIME_OUT: Duration = Duration::from_secs(2);
+/// Connections to servers that are read from, unless told otherwise.
+const MOST_CONNECTIONS: usize = 4;
+/// Servers without multiRead answer one read at a time: two connections keep them busy.
+const LEAST_PIPELINED: usize = 2;
+
+/// What a server does in its ensemble; those to read from first come first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Role {
+    /// Serves clients and has no vote.
+    Observer,
+    /// Follows a leader.
+    Follower,
+    /// The only one.
+    Standalone,
+    /// It does not say: `srvr` is not allowed, or the port wants TLS.
+    Unknown,
+    /// Every write goes through it.
+    Leader,
+    /// It does not answer.
+    Silent,
+}
+
+/// A server as it describes itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerInfo {
+    /// `host:port` as given.
+    pub host: String,
+    /// What it does.
+    pub role: Role,
+    /// As it prints it.
+    pub version: Option<String>,
+}
+
+/// Asks every server what it is; those to read from first come first.
+pub async fn survey(connect: &ConnectOptions) -> Vec<ServerInfo> {
+    let asked = connect.hosts.iter().map(|host| {
+        let host = host.clone();
+        tokio::task::spawn_blocking(move || ask(host))
+    });
+    let mut servers: Vec<ServerInfo> = futures::future::join_all(asked).await.into_iter().flatten().collect();
+    servers.sort_by_key(|server| server.role);
+    servers
+}
+
+fn ask(host: String) -> ServerInfo {
+    match srvr(&host, SRVR_TIME_OUT) {
+        Ok(state) => {
+            let role = match state.mode.as_str() {
+                "observer" => Role::Observer,
+                "follower" => Role::Follower,
+                "standalone" => Role::Standalone,
+                "leader" => Role::Leader,
+                _ => Role::Unknown,
+            };
+            ServerInfo { host, role, version: Some(state.version) }
+        }
+        Err(FourLetterError::Answer { .. }) => ServerInfo { host, role: Role::Unknown, version: None },
+        Err(_) => ServerInfo { host, role: Role::Silent, version: None },
+    }
+}
+
+/// Whether all servers know multiRead, as far as their versions tell. Servers of two versions run side by side during
+/// an upgrade.
+pub fn versions_know_multi_read(servers: &[ServerInfo]) -> Option<bool> {
+    let answering = servers.iter().filter(|server| server.role != Role::Silent);
+    let known: Option<Vec<bool>> =
+        answering.map(|server| server.version.as_deref().and_then(minor).map(|minor| minor >= (3, 6))).collect();
+    known.filter(|known| !known.is_empty()).map(|known| known.iter().all(|known| *known))
+}
+
+fn minor(version: &str) -> Option<(u32, u32)> {
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// Tries multiRead. A server that does not know it ends the session, so it is one of its own.
+pub async fn try_multi_read(connect: &ConnectOptions, servers: &[ServerInfo]) -> Result<bool, LiveError> {
+    let hosts = servers.iter().map(|server| server.host.clone()).collect();
+    let client = Client::connect(ConnectOptions { hosts, ..connect.clone() }).await?;
+    let outcome = client.multi_read(&[Op::GetChildren { path: b"" }], 1024).await;
+    client.close().await;
+    match outcome {
+        Ok(_) => Ok(true),
+        Err(error) if error.is(Code::UNIMPLEMENTED) => Ok(false),
+        // Some versions only close the connection.
+        Err(LiveError::Lost { .. } | LiveError::SessionExpired { .. }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens the connections to read over, each to a server of its own as far as there are enough; each may go to another
+/// server when its own fails.
+pub async fn connect(
+    options: &ConnectOptions,
+    servers: &[ServerInfo],
+    batched: bool,
+    wanted: Option<usize>,
+) -> Result<Vec<Client>, LiveError> {
+    let spare = |server: &&ServerInfo| !matches!(server.role, Role::Leader | Role::Silent);
+    let readers = servers.iter().filter(spare).count().max(1);
+    let usual = if batched { readers } else { readers.max(LEAST_PIPELINED) };
+    let count = wanted.unwrap_or(usual.min(MOST_CONNECTIONS)).max(1);
+    let mut clients = Vec::with_capacity(count);
+    for index in 0..count {
+        let first = index % readers;
+        let mut hosts: Vec<String> = servers.iter().map(|server| server.host.clone()).collect();
+        if first < hosts.len() {
+            let own = hosts.remove(first);
+            hosts.insert(0, own);
+        }
+        clients.push(Client::connect(ConnectOptions { hosts, ..options.clone() }).await?);
+    }
+    Ok(clients)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_server_decides() {
+        let server = |version: Option<&str>, role| ServerInfo {
+            host: "h:1".to_owned(),
+            role,
+            version: version.map(ToOwned::to_owned),
+        };
+        let new = server(Some("3.9.4-7246445a, built on 2025"), Role::Follower);
+        let old = server(Some("3.5.10-1"), Role::Leader);
+        let gone = server(None, Role::Silent);
+        assert_eq!(versions_know_multi_read(&[new.clone(), gone.clone()]), Some(true));
+        assert_eq!(versions_know_multi_read(&[new.clone(), old]), Some(false));
+        assert_eq!(versions_know_multi_read(&[new, server(None, Role::Unknown)]), None);
+        assert_eq!(versions_know_multi_read(&[gone]), None);
+    }
+}
