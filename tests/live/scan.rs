@@ -46,7 +46,7 @@ async fn scanned(connect: &ConnectOptions, known: &AclMemory, max_rate: Option<u
 }
 
 /// What a client can see of a node that a server has on disk.
-fn as_clients_see<'a>(node: NodeRef<'a>) -> NodeRef<'a> {
+fn as_clients_see(node: NodeRef<'_>) -> NodeRef<'_> {
     let mut node = node;
     if matches!(node.stat.kind(), OwnerKind::Container | OwnerKind::Ttl { .. }) {
         node.stat.ephemeral_owner = 0;
