@@ -3,7 +3,7 @@
 //! `*` and `?` stay within one name, `**` crosses `/`. A pattern that matches a node covers everything
 //! below it. Excludes win. Ancestors of what is included are needed to hold it and are kept as well.
 
-use globset::{Glob, GlobBuilder, GlobMatcher};
+use globset::{GlobBuilder, GlobMatcher};
 
 /// A compiled set of patterns.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +15,9 @@ pub struct Filter {
 #[derive(Clone, Debug)]
 struct Pattern {
     text: String,
+    /// The node alone.
+    exact: GlobMatcher,
+    /// The node and everything below it.
     covering: GlobMatcher,
     /// The literal names before the first wildcard: what an ancestor must agree with.
     literal: String,
@@ -66,6 +69,13 @@ impl Filter {
         (self.include.is_empty() || covered(&self.include)) && !covered(&self.exclude)
     }
 
+    /// Whether an include pattern matches the node itself, not merely one of its ancestors.
+    pub fn names(&self, path: &[u8]) -> bool {
+        let text = String::from_utf8_lossy(path);
+        let text = if text.is_empty() { "/" } else { &text };
+        self.include.iter().any(|pattern| pattern.exact.is_match(text))
+    }
+
     /// Whether the node has to be kept because something selected may lie below it.
     pub fn leads_to(&self, path: &[u8]) -> bool {
         if self.include.is_empty() {
@@ -84,18 +94,14 @@ impl Pattern {
             return Err(fail(None));
         }
         let text = if text.len() > 1 { text.trim_end_matches('/') } else { text };
-        let covering = if text == "/" {
-            Glob::new("/**").map_err(|error| fail(Some(error)))?
-        } else {
-            let both = format!("{text}{{,/**}}");
-            GlobBuilder::new(&both)
-                .literal_separator(true)
-                .empty_alternates(true)
-                .build()
-                .map_err(|error| fail(Some(error)))?
+        let compile = |glob: &str| {
+            let glob = GlobBuilder::new(glob).literal_separator(true).empty_alternates(true).build();
+            glob.map(|glob| glob.compile_matcher()).map_err(|error| fail(Some(error)))
         };
+        let exact = compile(text)?;
+        let covering = compile(&if text == "/" { "/**".to_owned() } else { format!("{text}{{,/**}}") })?;
         let literal: String = text.chars().take_while(|c| !"*?[{\\".contains(*c)).collect();
-        Ok(Self { text: text.to_owned(), covering: covering.compile_matcher(), literal })
+        Ok(Self { text: text.to_owned(), exact, covering, literal })
     }
 
     fn covers(&self, path: &str) -> bool {

@@ -20,7 +20,7 @@ use crate::znode::Znode;
 /// What to look for.
 #[derive(Clone, Debug)]
 pub struct Pattern {
-    /// Paths; a pattern that matches a node covers everything below it.
+    /// Paths; what lies below a match is none itself.
     pub paths: Filter,
     /// Values that contain a match.
     pub value: Option<Regex>,
@@ -41,7 +41,7 @@ pub struct Occurrence {
 
 impl Pattern {
     fn matches(&self, node: &Znode) -> bool {
-        self.paths.selects(&node.path)
+        self.paths.names(&node.path)
             && self.value.as_ref().is_none_or(|value| node.data.as_ref().is_some_and(|data| value.is_match(data)))
     }
 }

@@ -12,7 +12,7 @@ use crate::{opening, output, znode};
 
 /// Finds znodes by path and value across snapshots.
 ///
-/// `*` and `?` stay within a name, `**` crosses slashes; what matches covers everything below it.
+/// `*` and `?` stay within a name, `**` crosses slashes: `/a` is that node, `/a/*` its children, `/a/**` all below it.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:
   zooark find '/brokers/topics/*'

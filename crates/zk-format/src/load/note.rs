@@ -91,7 +91,7 @@ impl fmt::Display for Note {
             Self::Unsettled { snapshot } => {
                 write!(
                     f,
-                    "nothing tells how far the server was when it finished snapshot file {snapshot}: not one state"
+                    "no log goes with snapshot file {snapshot}: whole if no server ran while it was written, as after a restore; otherwise its nodes may be of different moments"
                 )
             }
             Self::Torn(TornEnd { path, offset, problem }) => {
@@ -119,7 +119,7 @@ impl fmt::Display for Note {
             }
             Self::UnlistedClose { zxid } => write!(
                 f,
-                "{zxid} ended a session without listing its nodes, perhaps while the snapshot file was written: the pzxid of their parents may be older than it was"
+                "session closed at {zxid} while the snapshot file may have been written: servers before 3.6 do not log which ephemeral nodes that removed, so their parents may show an older pzxid, as after a restart of the server"
             ),
             Self::LogOnly => f.write_str("no snapshot file: the state was built from the logs alone"),
             Self::ServerSilent => f.write_str("the server did not say how far it is"),
