@@ -16,6 +16,9 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// A status object at most this often.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 
+/// A bar appears, and its clock moves on, this often: what is over sooner does not flicker.
+const TICK: Duration = Duration::from_millis(100);
+
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Style {
@@ -94,6 +97,9 @@ impl Progress {
 impl Monitor for Progress {
     fn begin(&self, phase: Phase, unit: Unit, total: Option<u64>) {
         let bar = (self.style == Style::Bars).then(|| self.bars.add(bar(phase, unit, total)));
+        if let Some(bar) = &bar {
+            bar.enable_steady_tick(TICK);
+        }
         let now = Instant::now();
         let entry = Running { unit, total, done: 0, since: now, shown: now, bar };
         let before = self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(phase, entry);

@@ -26,7 +26,7 @@ use self::source::{Read, ReadOptions};
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::live::{self, LiveSettings};
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
 use crate::report::BackupSummary;
 
@@ -167,6 +167,8 @@ fn attempt(
 
 /// Uploads all but the manifest, which is the snapshot: until then it can be stopped and nothing of it is visible.
 fn upload(repo: &Repo, session: &BackupSession, monitor: &dyn Monitor) -> Result<(), EngineError> {
+    monitor.begin(Phase::Uploading, Unit::Bytes, None);
+    let mut shown = 0;
     let uploading: Result<(), EngineError> = repo.block_on(async {
         let mut upload = pin!(session.upload_all());
         loop {
@@ -174,8 +176,12 @@ fn upload(repo: &Repo, session: &BackupSession, monitor: &dyn Monitor) -> Result
                 Ok(uploaded) => return Ok(uploaded?),
                 Err(_) => monitor.check()?,
             }
+            let sent = repo.inner.store().counters().bytes_up;
+            monitor.advance(Phase::Uploading, sent.saturating_sub(shown));
+            shown = sent;
         }
     });
+    monitor.end(Phase::Uploading);
     uploading?;
     Ok(monitor.check()?)
 }
