@@ -11,7 +11,7 @@ use zk_format::{NodeRef, path};
 use crate::state::StateRecords;
 
 /// How many of the oldest nodes are remembered.
-const OLDEST: usize = 32;
+const OLDEST: usize = 16;
 /// An id is a few dozen bytes; anything larger is not one.
 const MAX_ID: usize = 1024;
 

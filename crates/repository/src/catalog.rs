@@ -102,6 +102,7 @@ mod tests {
         };
         let golden = [&[1, 11][..], b"snapshots/x", &[7; 32], &[1, 1], &[0]].concat();
         assert_eq!(encode_body("catalog", &[entry.clone()].as_slice()).unwrap(), golden);
+        crate::golden::assert_documented("catalog", &golden);
         let crypto = Crypto::unencrypted(RepositoryId([1; 16]));
         let object = encode_catalog(&crypto, "catalog/x", std::slice::from_ref(&entry)).unwrap();
         assert_eq!(object[..8], *b"ZooArk\x07\x01");

@@ -224,6 +224,7 @@ mod tests {
         let bytes = encode_body("sample", &sample()).unwrap();
         let golden = [250, 251, 251, 0, 3, 2, b'z', b'k', 1, 2, 3, 1, 9, 0];
         assert_eq!(bytes, golden);
+        crate::golden::assert_documented("encoding", &bytes);
         assert_eq!(decode_body::<Sample, 64>("sample", &bytes).unwrap(), sample());
     }
 

@@ -159,5 +159,6 @@ mod tests {
         let list = Condemned { since_ms: 1, packs: vec![PackId(Ulid(2))], objects: vec!["index/x".to_owned()] };
         let golden = [&[2, 1][..], &[0; 15], &[2, 1, 7], b"index/x", &[0]].concat();
         assert_eq!(encode_body("condemned", &list).unwrap(), golden);
+        crate::golden::assert_documented("condemned list", &golden);
     }
 }

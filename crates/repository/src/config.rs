@@ -139,6 +139,7 @@ mod tests {
             [&[2, 251, 0, 128, 252, 0, 0, 4, 0, 251, 0, 16, 251, 0, 32, 252, 128, 81, 1, 0, 0, 1][..], &[4; 32], &[0]]
                 .concat();
         assert_eq!(encode_body("config", &config()).unwrap(), golden);
+        crate::golden::assert_documented("config", &golden);
     }
 
     #[test]

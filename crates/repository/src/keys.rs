@@ -407,6 +407,7 @@ mod tests {
         };
         let golden = [&[0, 252, 0, 0, 1, 0, 3, 4][..], &[9; 16], &[2, 1, b'a']].concat();
         assert_eq!(encode("slot", &head).unwrap(), golden);
+        crate::golden::assert_documented("key slot", &golden);
         let file = KeyFile::parse(&[7; 32]).unwrap();
         assert_eq!(file.slot_path(), "keys/649b12d100124808042c741d474e72e6");
     }

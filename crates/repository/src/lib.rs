@@ -61,4 +61,6 @@ pub use table::{BuiltTable, KeyRange, TableError, TableKind, TableRoot, TableSpa
 pub use tiers::{RebaseReason, StackPlan, plan};
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod test_records;

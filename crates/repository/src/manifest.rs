@@ -4,6 +4,8 @@
 //! reader, the writer's rule and prune's mark need nothing else than manifests and pack footers. Its id is a keyed hash
 //! of the object's bytes. A tombstone takes a number so that it is never used again; it is no snapshot.
 
+mod columns;
+
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{ObjectKind, decode_body, encode, encode_body};
@@ -200,6 +202,7 @@ pub struct SnapshotManifest {
     /// What the engine said.
     pub fields: SnapshotFields,
     /// Base first, newest run last.
+    #[serde(with = "columns")]
     pub stack: Vec<StackTable>,
     /// Packs that came with it.
     pub new_packs: Vec<NewPack>,

@@ -113,6 +113,8 @@ mod tests {
             verified_at_ms: None,
             accepted: true,
         };
-        assert_eq!(encode_body("note", &note).unwrap(), [4, 1, 1, 1, b't', 1, 1, 0, 1, 0]);
+        let golden = [4, 1, 1, 1, b't', 1, 1, 0, 1, 0];
+        assert_eq!(encode_body("note", &note).unwrap(), golden);
+        crate::golden::assert_documented("note", &golden);
     }
 }

@@ -315,6 +315,7 @@ mod tests {
         };
         let golden = [&[8; 32][..], &[1], &[1; 32], &[2, 251, 44, 1, 9, 0]].concat();
         assert_eq!(encode_body("footer", &footer).unwrap(), golden);
+        crate::golden::assert_documented("pack footer", &golden);
         let pack = PackId(Ulid::from_string("01KAHQ5W00ZZZZZZZZZZZZZZZZ").unwrap());
         assert_eq!(pack_path(pack), "packs/202511/01KAHQ5W00ZZZZZZZZZZZZZZZZ");
         for wrong in ["packs/202512/01KAHQ5W00ZZZZZZZZZZZZZZZZ", "packs/x", "packs/202511/../config", "config"] {

@@ -312,6 +312,7 @@ mod tests {
         let mut out = Vec::new();
         append_frame(b"abc", 3, 10, &mut out).unwrap();
         assert_eq!(out, [0, 0, 0, 0, 0, 3, 0, 0, 0, b'a', b'b', b'c']);
+        crate::golden::assert_documented("frame", &out);
         out.clear();
         append_frame(&[b'a'; 300], 3, 300, &mut out).unwrap();
         assert_eq!(out[..9], [1, 0, 0, 0, 0, 44, 1, 0, 0]);

@@ -186,6 +186,7 @@ mod tests {
             &[0],
         ];
         assert_eq!(encode_body("index segment", &segment).unwrap(), golden.concat());
+        crate::golden::assert_documented("index segment", &golden.concat());
         let crypto = Crypto::unencrypted(RepositoryId([1; 16]));
         let object = encode_segment(&crypto, "index/x", &segment).unwrap();
         assert_eq!(object[..8], *b"ZooArk\x06\x01");

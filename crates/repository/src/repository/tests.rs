@@ -528,3 +528,34 @@ async fn a_repository_lives_in_an_s3_bucket() {
         assert_eq!(get(&reader, table.root.unwrap()).unwrap(), text);
     }
 }
+
+/// Four digits may fit two of a few hundred snapshots: then neither is taken, and both are named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_prefix_of_several_snapshots_names_them() {
+    let repository = new_repository(&Store::memory(), &CacheOptions::none()).await;
+    let mut seen = std::collections::HashMap::new();
+    let (earlier, later) = loop {
+        let mut session = repository.begin_backup(LINEAGE).await.unwrap();
+        let root = table(put(&session, &repository, &seen.len().to_string()), TableKind::Base);
+        let CommitOutcome::Committed(done) = session.commit(fields(1), vec![root]).await.unwrap() else {
+            panic!("nobody else writes")
+        };
+        let id = done.id();
+        if let Some(earlier) = seen.insert(id.to_string()[..4].to_owned(), id) {
+            break (earlier, id);
+        }
+        assert!(seen.len() < 5000, "ids are not spread");
+    };
+    let listed = repository.snapshots().await.unwrap();
+    let prefix = later.to_string()[..4].to_owned();
+    match listed.find(&prefix).unwrap_err() {
+        RepositoryError::AmbiguousSnapshot { prefix: said, mut candidates } => {
+            candidates.sort();
+            let mut both = vec![earlier, later];
+            both.sort();
+            assert_eq!((said, candidates), (prefix, both));
+        }
+        other => panic!("{other}"),
+    }
+    assert_eq!(listed.find(&later.to_string()).unwrap().id(), later);
+}

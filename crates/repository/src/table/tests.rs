@@ -141,6 +141,7 @@ fn golden_node() {
     golden.extend([7; 32]);
     golden.extend([251, 44, 1, 0, 252, 0, 0, 1, 0, 6, 0]);
     assert_eq!(bytes, golden);
+    crate::golden::assert_documented("node", &bytes);
 }
 
 #[test]
@@ -149,6 +150,7 @@ fn golden_root() {
     let id = table.root.root.unwrap();
     assert!(blobs.get(&id, crate::BlobKind::Leaf).is_ok());
     let bytes = crate::codec::encode("root", &table.root).unwrap();
+    crate::golden::assert_documented("table root", &bytes);
     let hex = bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     assert_eq!(
         hex,
@@ -163,5 +165,6 @@ fn golden_value_list() {
     let (blobs, table) = built(&records);
     let bytes = blobs.get(&table.root.refs[0], crate::BlobKind::Refs).unwrap();
     let value = IdentityKeys::public().blob_id(crate::BlobKind::Value, &[1; 5000]);
+    crate::golden::assert_documented("value list", &bytes);
     assert_eq!(bytes[..], [&[1][..], &value.0, &[251, 136, 19, 0]].concat());
 }
