@@ -49,6 +49,13 @@ pub const TABLE: [(Exit, &str); 10] = [
     (Exit::Interrupted, "interrupted"),
 ];
 
+impl Exit {
+    /// What is said of all snapshots is incomplete where some cannot be read.
+    pub const fn of_all(unreadable: usize) -> Self {
+        if unreadable == 0 { Self::Done } else { Self::Incomplete }
+    }
+}
+
 impl From<ErrorKind> for Exit {
     fn from(kind: ErrorKind) -> Self {
         match kind {

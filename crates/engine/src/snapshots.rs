@@ -93,15 +93,29 @@ pub(crate) const fn consistency(stored: manifest::Consistency) -> Consistency {
     }
 }
 
+/// What is known of a repository's snapshots.
+#[derive(Debug)]
+pub struct Listing {
+    /// Those within the scope, oldest first.
+    pub snapshots: Vec<Snapshot>,
+    /// How many manifests and notes cannot be read: whatever is said of all snapshots is incomplete then.
+    pub unreadable: usize,
+}
+
 /// The snapshots within the scope, oldest first. Manifests that cannot be read are noted, not hidden.
 pub fn list(repo: &Repo, scope: &Scope, monitor: &dyn Monitor) -> Result<Vec<Snapshot>, EngineError> {
+    Ok(listing(repo, scope, monitor)?.snapshots)
+}
+
+/// [`list`], and whether that is all.
+pub fn listing(repo: &Repo, scope: &Scope, monitor: &dyn Monitor) -> Result<Listing, EngineError> {
     let mut found = repo.snapshots()?;
     for (path, error) in &found.damaged {
         monitor.note(&format!("{path} cannot be read and is left out: {}; run `zooark check`", error_chain(error)));
     }
     found.snapshots.retain(|snapshot| is_within(snapshot, scope));
     found.snapshots.sort_by_key(|snapshot| (time(snapshot), snapshot.manifest.seq, snapshot.manifest.id));
-    Ok(found.snapshots)
+    Ok(Listing { snapshots: found.snapshots, unreadable: found.damaged.len() })
 }
 
 /// An error and what caused it, in one line.
@@ -127,9 +141,31 @@ pub fn resolve(
 ) -> Result<Snapshot, EngineError> {
     if let SnapshotRef::Id(prefix) = reference {
         let everything = repo.snapshots()?;
-        return Ok(everything.find(prefix)?.clone());
+        return match everything.find(prefix) {
+            Err(repository::RepositoryError::NoSuchSnapshot { .. }) if !everything.damaged.is_empty() => {
+                Err(EngineError::new(
+                    ErrorKind::Damage,
+                    format!(
+                        "no snapshot that can be read has an id that begins with {prefix}; {} cannot be read: run `zooark \
+                     check`",
+                        everything.damaged.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>().join(", ")
+                    ),
+                ))
+            }
+            found => Ok(found?.clone()),
+        };
     }
-    choose(list(repo, scope, monitor)?, reference)
+    let found = listing(repo, scope, monitor)?;
+    if found.unreadable > 0 {
+        return Err(EngineError::new(
+            ErrorKind::Damage,
+            format!(
+                "which snapshot is {reference} cannot be told while some cannot be read: name one by its id, as `zooark \
+                 snapshots` lists them, and run `zooark check`"
+            ),
+        ));
+    }
+    choose(found.snapshots, reference)
 }
 
 fn choose(snapshots: Vec<Snapshot>, reference: &SnapshotRef) -> Result<Snapshot, EngineError> {

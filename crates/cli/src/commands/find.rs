@@ -52,9 +52,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let repo = opening::repository(context)?;
     context.catch_interrupts()?;
     let scope = args.scope.scope(context);
-    let within = match &args.snapshot {
-        Some(given) => vec![snapshots::resolve(&repo, &given.snapshot, &scope, &context.monitor)?],
-        None => snapshots::list(&repo, &scope, &context.monitor)?,
+    let (exit, within) = if let Some(given) = &args.snapshot {
+        (Exit::Done, vec![snapshots::resolve(&repo, &given.snapshot, &scope, &context.monitor)?])
+    } else {
+        let all = snapshots::listing(&repo, &scope, &context.monitor)?;
+        (Exit::of_all(all.unreadable), all.snapshots)
     };
     let mut rows = 0_u64;
     let mut failed = None;
@@ -88,5 +90,5 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     }
     context.monitor.clear();
     context.output.say(format_args!("{rows} found in {} snapshots", within.len()));
-    Ok(Exit::Done)
+    Ok(exit)
 }

@@ -34,7 +34,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let path = selection::node_path(&args.path)?;
     let repo = opening::repository(context)?;
     context.catch_interrupts()?;
-    let within = snapshots::list(&repo, &args.scope.scope(context), &context.monitor)?;
+    let all = snapshots::listing(&repo, &args.scope.scope(context), &context.monitor)?;
+    let (exit, within) = (Exit::of_all(all.unreadable), all.snapshots);
     let mut versions = 0_u64;
     let mut failed = None;
     history::run(&repo, &within, &path, &context.monitor, &mut |version| {
@@ -70,7 +71,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     }
     context.monitor.clear();
     context.output.say(format_args!("{versions} versions in {} snapshots", within.len()));
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// The beginning of a value on one line.

@@ -39,14 +39,15 @@ enum GroupBy {
 /// Runs it.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let repo = opening::repository(context)?;
-    let found = snapshots::list(&repo, &args.scope.scope(context), &context.monitor)?;
-    let mut infos: Vec<SnapshotInfo> = found.iter().map(snapshots::info).collect();
+    let found = snapshots::listing(&repo, &args.scope.scope(context), &context.monitor)?;
+    let exit = Exit::of_all(found.unreadable);
+    let mut infos: Vec<SnapshotInfo> = found.snapshots.iter().map(snapshots::info).collect();
     if let Some(latest) = args.latest {
         infos = newest(infos, latest, &args.group_by);
     }
     if context.output.json {
         context.output.document(&infos)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let mut table =
         output::table(&["ID", "Time (UTC)", "Cluster", "zxid", "Nodes", "Added", "Tags", "Remarks"], &[4, 5]);
@@ -64,7 +65,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     }
     context.output.table(&table)?;
     context.output.say(format_args!("{} snapshots", infos.len()));
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 fn newest(infos: Vec<SnapshotInfo>, latest: usize, by: &[GroupBy]) -> Vec<SnapshotInfo> {

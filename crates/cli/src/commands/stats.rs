@@ -37,17 +37,18 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let scope = args.scope.scope(context);
     let out = &context.output;
     let Some(given) = &args.snapshot else {
-        let found = stats::repository(&snapshots::list(&repo, &scope, &context.monitor)?);
+        let all = snapshots::listing(&repo, &scope, &context.monitor)?;
+        let (exit, found) = (Exit::of_all(all.unreadable), stats::repository(&all.snapshots));
         if out.json {
             out.document(&found)?;
-            return Ok(Exit::Done);
+            return Ok(exit);
         }
         out.line(format_args!("snapshots   {}", output::count(found.snapshots)))?;
         out.line(format_args!("clusters    {}", output::count(found.clusters)))?;
         out.line(format_args!("packs       {}", output::count(found.packs)))?;
         out.line(format_args!("stored      {}", output::bytes(found.added_bytes)))?;
         out.line(format_args!("restorable  {}", output::bytes(found.raw_bytes)))?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     };
     let (snapshot, _) = selection::resolve(&repo, given, &scope, context)?;
     let found = stats::tree(&repo.tree(&snapshot.manifest)?, args.depth, args.top, &context.monitor)?;
