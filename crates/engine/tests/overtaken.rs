@@ -27,7 +27,8 @@ struct Overtaking<'a> {
 impl Monitor for Overtaking<'_> {
     fn begin(&self, phase: Phase, _: Unit, _: Option<u64>) {
         let goes = |left: usize| left.checked_sub(1);
-        if phase == Phase::Reading && self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, goes).is_ok() {
+        let reads = matches!(phase, Phase::Reading | Phase::Replaying);
+        if reads && self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, goes).is_ok() {
             let other = Repo::open(self.access).unwrap();
             let made = backup::run(&other, &forced(self.source), &Silent::default()).unwrap();
             assert!(made.snapshot_id.is_some());

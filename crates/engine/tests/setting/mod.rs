@@ -1,5 +1,7 @@
 //! Requests as a person would make them, and directories compared node by node.
 
+#![allow(dead_code, reason = "each test needs some of it")]
+
 use std::path::Path;
 
 use anyhow::Result;
