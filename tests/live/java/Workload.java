@@ -42,6 +42,7 @@ import org.apache.zookeeper.data.Stat;
  *   churn NAME COUNT SEED       COUNT pipelined writes over 1,000 nodes
  *   flood NAME COUNT SEED       COUNT pipelined values of 900 KB
  *   create NAME PATH TEXT       a persistent node
+ *   sequential NAME PATH TEXT   a persistent node with a number after its name
  *   ephemeral NAME PATH TEXT    a node that ends with the session
  *   own NAME PATH USER          an ACL that gives all to USER, by digest, and read to the world
  *   set NAME PATH TEXT          new data
@@ -89,6 +90,8 @@ public final class Workload {
                 return flood(zk, Integer.parseInt(words[2]), Long.parseLong(words[3]));
             case "create":
                 return zk.create(words[2], bytes(words[3]), OPEN, CreateMode.PERSISTENT);
+            case "sequential":
+                return zk.create(words[2], bytes(words[3]), OPEN, CreateMode.PERSISTENT_SEQUENTIAL);
             case "ephemeral":
                 return zk.create(words[2], bytes(words[3]), OPEN, CreateMode.EPHEMERAL);
             case "own":
