@@ -1,5 +1,5 @@
 //! The protocol alone: packs, manifests, lists and segments are sets, a request is a step, and any number of steps of others
-//! lie between two steps of one actor. Every rule can be switched off, and then a schedule must be found that loses data.
+//! lie between two steps of one actor. Most rules can be switched off, and then a schedule loses data.
 
 use crate::random::Random;
 use crate::seeds;
@@ -11,11 +11,10 @@ const MOST: u32 = 64;
 
 /// The rules, all of them on.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a rule of its own")]
 struct Rules {
     /// A writer looks whether its parent is still there.
     confirm_parent: bool,
-    /// It reads the lists before that, not after.
-    lists_first: bool,
     /// It names no pack on a list.
     avoid_listed: bool,
     /// It takes less than half the grace period.
@@ -26,8 +25,6 @@ struct Rules {
     rescue: bool,
     /// A list stays while a manifest names one of its packs.
     lists_stay: bool,
-    /// A repacked pack is deleted only when everything needed of it has been copied.
-    verify_copies: bool,
     /// What replaced a pack that is named counts as named.
     mark_successors: bool,
     /// Whether the store creates exclusively.
@@ -36,13 +33,11 @@ struct Rules {
 
 const ALL: Rules = Rules {
     confirm_parent: true,
-    lists_first: true,
     avoid_listed: true,
     bounded_writer: true,
     grace: true,
     rescue: true,
     lists_stay: true,
-    verify_copies: true,
     mark_successors: true,
     exclusive: true,
 };
@@ -155,9 +150,7 @@ impl Writer {
         match self.step {
             0 => {
                 self.began = world.now;
-                if rules.lists_first {
-                    self.avoid = world.listed();
-                }
+                self.avoid = world.listed();
                 // A host with a cache goes by the newest manifest it remembers, others list.
                 if self.parent.is_none() || random.one_in(2) {
                     let newest = world.manifests.iter().enumerate().filter(|(_, m)| m.is_there && !m.is_tombstone);
@@ -172,9 +165,6 @@ impl Writer {
                 self.seq = world.manifests.iter().filter(|m| m.is_there).map(|m| m.seq).max().unwrap_or(0) + 1;
             }
             2 => {
-                if !rules.lists_first {
-                    self.avoid = world.listed();
-                }
                 if !rules.avoid_listed {
                     self.avoid = 0;
                 }
@@ -324,7 +314,7 @@ impl Pruner {
             let copies = world.closure(one) & !one & self.packs & !all;
             let needs = self.live.iter().filter(|m| world.closure(m.named) & one != 0).fold(0, |n, m| n | m.blobs);
             let missing = needs & world.packs[pack as usize].0 & !world.holding(copies);
-            let replaced = copies != 0 && (missing == 0 || !rules.verify_copies);
+            let replaced = copies != 0 && missing == 0;
             if self.reachable & one == 0 || replaced || !rules.rescue {
                 self.doomed |= one;
             }
@@ -334,7 +324,7 @@ impl Pruner {
     /// Copies what is needed of one pack that is on no list.
     fn copy(&mut self, world: &mut World, random: &mut Random) {
         let all = self.lists.iter().fold(0, |all, (_, l)| all | l.packs);
-        if random.one_in(3) {
+        if !random.one_in(3) {
             return;
         }
         let Some(old) = random.bit(self.reachable & self.packs & !all & world.there) else { return };
@@ -381,10 +371,10 @@ fn run(seed: u64, rules: Rules) -> Result<(), String> {
     // Every schedule has a temper of its own: who comes how often, how long they are suspended, how often they die.
     let (most, jumps, crashes) = (2 + random.below(5), 2 + random.below(20), 10 + random.below(200));
     let (writers, forgetters, pruners) = (1 + random.below(4), 1 + random.below(4), 1 + random.below(6));
-    let longest = u64::from(GRACE) * (1 + random.below(5)) / 2;
+    let longest = GRACE * (1 + random.below(5)) / 2;
     let mut actors: Vec<Actor> = Vec::new();
     for _ in 0..160 {
-        if (actors.len() as u64) < most && random.one_in(2) {
+        if actors.len() < most as usize && random.one_in(2) {
             let who = random.below(writers + forgetters + pruners);
             actors.push(if who < writers {
                 Actor::Writer(Writer::default())
@@ -394,11 +384,11 @@ fn run(seed: u64, rules: Rules) -> Result<(), String> {
                 Actor::Pruner(Pruner::default())
             });
         }
-        world.now += if random.one_in(jumps) { u32::try_from(random.below(longest)).unwrap() } else { 1 };
+        world.now += if random.one_in(jumps) { random.below(longest) } else { 1 };
         if actors.is_empty() {
             continue;
         }
-        let at = usize::try_from(random.below(actors.len() as u64)).unwrap();
+        let at = random.below(u32::try_from(actors.len()).unwrap_or(1)) as usize;
         // A crash leaves whatever it has done so far.
         let goes_on = !random.one_in(crashes)
             && match &mut actors[at] {
@@ -431,7 +421,7 @@ fn run(seed: u64, rules: Rules) -> Result<(), String> {
 #[test]
 fn no_schedule_loses_data_while_all_rules_hold() {
     for exclusive in [true, false] {
-        for seed in seeds(3_000, 600_000) {
+        for seed in seeds(20_000, 600_000) {
             if let Err(problem) = run(seed, Rules { exclusive, ..ALL }) {
                 panic!("{problem} (exclusive creates: {exclusive})");
             }
@@ -439,7 +429,8 @@ fn no_schedule_loses_data_while_all_rules_hold() {
     }
 }
 
-/// Each rule is needed: without it some schedule loses data. The seeds were found by [`search`] and hold for the model as it is.
+/// Each rule is needed: without it some schedule loses data. The seeds hold for the model as it is: whoever
+/// changes it looks for others.
 #[test]
 fn without_any_one_rule_a_schedule_loses_data() {
     for (name, rules, seed) in switched_off() {
@@ -452,26 +443,11 @@ fn without_any_one_rule_a_schedule_loses_data() {
 fn switched_off() -> Vec<(&'static str, Rules, u64)> {
     vec![
         ("confirm the parent", Rules { confirm_parent: false, ..ALL }, 2395),
-        ("avoid what is listed", Rules { avoid_listed: false, ..ALL }, 282_507),
-        ("bounded writer", Rules { bounded_writer: false, ..ALL }, 820),
-        ("grace", Rules { grace: false, ..ALL }, 7924),
-        ("rescue", Rules { rescue: false, ..ALL }, 380),
-        ("lists stay", Rules { lists_stay: false, ..ALL }, 591_642),
-        ("verified copies", Rules { verify_copies: false, ..ALL }, 0),
-        ("successors are marked", Rules { mark_successors: false, ..ALL }, 0),
-        ("lists before the parent", Rules { lists_first: false, ..ALL }, 0),
+        ("avoid what is listed", Rules { avoid_listed: false, ..ALL }, 8145),
+        ("bounded writer", Rules { bounded_writer: false, ..ALL }, 1661),
+        ("grace", Rules { grace: false, ..ALL }, 145_070),
+        ("rescue", Rules { rescue: false, ..ALL }, 102),
+        ("lists stay", Rules { lists_stay: false, ..ALL }, 137_622),
+        ("successors are marked", Rules { mark_successors: false, ..ALL }, 16_245),
     ]
-}
-
-/// Looks for such a schedule anew for every rule, among as many seeds as there is time for.
-#[test]
-fn search() {
-    let mut in_vain = Vec::new();
-    for (name, rules, _) in switched_off() {
-        match seeds(3_000, 6_000_000).find(|seed| run(*seed, rules).is_err()) {
-            Some(seed) => println!("without `{name}`: seed {seed}"),
-            None => in_vain.push(name),
-        }
-    }
-    assert!(!in_vain.contains(&"rescue"), "found for all but {in_vain:?}");
 }

@@ -1,4 +1,4 @@
-//! Numbers that depend on a seed alone (SplitMix64).
+//! Numbers that depend on a seed alone (`SplitMix64`).
 
 #[derive(Clone, Debug)]
 pub struct Random(u64);
@@ -17,18 +17,20 @@ impl Random {
     }
 
     /// Below `bound`.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
+    pub fn below(&mut self, bound: u32) -> u32 {
+        u32::try_from(self.next() % u64::from(bound.max(1))).unwrap_or(0)
     }
 
-    pub fn one_in(&mut self, n: u64) -> bool {
+    pub fn one_in(&mut self, n: u32) -> bool {
         self.below(n) == 0
     }
 
     /// One of the bits of a mask.
     pub fn bit(&mut self, mask: u64) -> Option<u32> {
-        let count = u64::from(mask.count_ones());
-        let mut nth = if count == 0 { return None } else { self.below(count) };
+        if mask == 0 {
+            return None;
+        }
+        let mut nth = self.below(mask.count_ones());
         let mut left = mask;
         loop {
             let bit = left.trailing_zeros();
