@@ -103,15 +103,18 @@ impl Output {
         self.locked(|out| table.lines().try_for_each(|line| writeln!(out, "{}", line.trim_end())))
     }
 
-    /// Says something to the person, unless told to be quiet.
+    /// Says something to the person, unless told to be quiet, after the results written before it.
     pub fn say(&self, text: impl fmt::Display) {
         if !self.quiet {
+            // What cannot be written now fails again when the command ends.
+            let _ = self.flush();
             let _ = writeln!(io::stderr().lock(), "{text}");
         }
     }
 
     /// Says what must be seen even when told to be quiet.
     pub fn warn(&self, text: impl fmt::Display) {
+        let _ = self.flush();
         let _ = writeln!(io::stderr().lock(), "zooark: {text}");
     }
 
