@@ -72,10 +72,15 @@ fn say(report: &PruneReport, context: &Context) -> anyhow::Result<()> {
         packs(report.found)
     ))?;
     let grace = output::count(report.grace_seconds);
+    let condemned = if report.grace_seconds > 0 {
+        format!("{would}condemned: a prune in {grace} seconds or later deletes them")
+    } else {
+        format!("{would}condemned, to be deleted at once")
+    };
     let lines: [(Packs, String); 6] = [
         (report.deleted, format!("{would}deleted")),
         (report.repacked, format!("{would}copied where they are needed, into {}", packs(report.rewritten))),
-        (report.condemned, format!("{would}condemned: a prune in {grace} seconds or later deletes them")),
+        (report.condemned, condemned),
         (report.waiting, format!("wait on a list until they were there for {grace} seconds")),
         (report.young, "are needed by nothing, but so young that a backup may be using them".to_owned()),
         (report.rescued, "were condemned and are needed again; they stay".to_owned()),

@@ -1,0 +1,124 @@
+//! What a backup builds upon: the lists it has to avoid, its parent, and the blobs it may refer to.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::PoisonError;
+use std::time::SystemTime;
+
+use crate::clock::Moment;
+use crate::codec::{decode, encode};
+use crate::condemned::{Avoid, read_condemned};
+use crate::error::RepositoryError;
+use crate::ids::{BlobId, LineageId, PackId};
+use crate::manifest::{Manifest, manifest_path, parse_path};
+use crate::shared::Shared;
+
+const AVOID_FACT: &str = "condemned";
+const MAX_FACT: usize = 64 << 20;
+
+/// What the backup builds upon.
+#[derive(Debug)]
+pub(super) struct Base {
+    pub(super) began: Moment,
+    pub(super) began_wall: SystemTime,
+    pub(super) avoid: Avoid,
+    /// Packs of the parent that the new snapshot must not name: condemned, or gone because others replaced them.
+    pub(super) unusable: BTreeSet<PackId>,
+    pub(super) parent: Option<Manifest>,
+    pub(super) next_seq: u64,
+    /// Whether the store lets exactly one of two writers have a number.
+    pub(super) exclusive: bool,
+    /// Blobs the new snapshot may refer to without uploading them.
+    pub(super) reachable: HashMap<BlobId, PackId>,
+}
+
+fn newest_fact(lineage: LineageId) -> String {
+    format!("newest {lineage}")
+}
+
+impl Base {
+    pub(super) async fn find(shared: &Shared, lineage: LineageId) -> Result<Self, RepositoryError> {
+        let exclusive = shared.creates_exclusively().await?;
+        let (began, began_wall) = (Moment::now(), SystemTime::now());
+        let known = shared.cache.fact(AVOID_FACT).and_then(|fact| {
+            let (newest, packs) = decode::<(u64, Vec<PackId>), MAX_FACT>("cached lists", &fact).ok()?;
+            Some(Avoid { newest, packs: packs.into_iter().collect() })
+        });
+        let avoid = read_condemned(&shared.store, &shared.crypto, known.clone()).await?;
+        if known.as_ref() != Some(&avoid)
+            && let Ok(fact) = encode("cached lists", &(avoid.newest, avoid.packs.iter().collect::<Vec<_>>()))
+        {
+            shared.cache.put_fact(AVOID_FACT, &fact);
+        }
+        let (parent, newest_seq) = newest_manifest(shared, lineage, exclusive, avoid.newest).await?;
+        let (mut reachable, mut unusable) = (HashMap::new(), BTreeSet::new());
+        if let Some(parent) = &parent {
+            let packs = parent.packs();
+            unusable = shared.load_packs(&packs, Some(parent)).await?.into_iter().collect();
+            unusable.extend(packs.iter().filter(|pack| avoid.packs.contains(pack)));
+            let left: Vec<PackId> = unusable.iter().copied().collect();
+            let successors = shared.load_successors(&left, &avoid.packs).await?;
+            let usable = packs.into_iter().filter(|pack| !unusable.contains(pack)).chain(successors).collect();
+            let locations = shared.locations.read().unwrap_or_else(PoisonError::into_inner);
+            reachable = locations.within(&usable);
+        }
+        let next_seq = newest_seq.checked_add(1).ok_or_else(|| RepositoryError::Inconsistent {
+            object: format!("snapshots/{lineage}"),
+            what: "its numbers are used up".to_owned(),
+        })?;
+        Ok(Self { began, began_wall, avoid, unusable, parent, next_seq, exclusive, reachable })
+    }
+}
+
+/// The newest snapshot of a lineage, and the highest number in use. With a warm cache: one GET that confirms the newest
+/// known manifest and one that shows there is no later one. Otherwise one LIST: also if there are condemned lists that
+/// the cache has not seen, for `forget` writes one before it leaves a gap behind a manifest.
+async fn newest_manifest(
+    shared: &Shared,
+    lineage: LineageId,
+    exclusive: bool,
+    generation: u64,
+) -> Result<(Option<Manifest>, u64), RepositoryError> {
+    if exclusive
+        && let Some(path) = known_newest(shared, lineage, generation)
+        && let Some((_, mut seq)) = parse_path(&path)
+        && let Some(cached) = shared.cache.manifest(&path)
+        && let Some(mut object) = shared.fetch_manifest(&path).await?
+        && object == cached
+    {
+        let mut path = path;
+        while let Some(next) = seq.checked_add(1) {
+            let next_path = manifest_path(lineage, next);
+            let Some(later) = shared.fetch_manifest(&next_path).await? else { break };
+            (seq, path, object) = (next, next_path, later);
+        }
+        if let Some(manifest) = shared.decode(&path, &object)? {
+            keep_newest(shared, lineage, generation, &path, &object);
+            return Ok((Some(manifest), seq));
+        }
+    }
+    let listed = shared.store.list_sorted(&format!("snapshots/{lineage}/")).await?;
+    let mut numbered: Vec<(u64, String)> =
+        listed.into_iter().filter_map(|o| Some((parse_path(&o.path)?.1, o.path))).collect();
+    numbered.sort_unstable();
+    let newest_seq = numbered.last().map_or(0, |(seq, _)| *seq);
+    for (_, path) in numbered.into_iter().rev() {
+        let Some(object) = shared.fetch_manifest(&path).await? else { continue };
+        if let Some(manifest) = shared.decode(&path, &object)? {
+            keep_newest(shared, lineage, generation, &path, &object);
+            return Ok((Some(manifest), newest_seq));
+        }
+    }
+    Ok((None, newest_seq))
+}
+
+/// The newest manifest as the cache knows it, if no list was written since.
+fn known_newest(shared: &Shared, lineage: LineageId, generation: u64) -> Option<String> {
+    let fact = String::from_utf8(shared.cache.fact(&newest_fact(lineage))?.into()).ok()?;
+    let (path, then) = fact.split_once(' ')?;
+    (then.parse() == Ok(generation)).then(|| path.to_owned())
+}
+
+pub(super) fn keep_newest(shared: &Shared, lineage: LineageId, generation: u64, path: &str, object: &[u8]) {
+    shared.cache.put_manifest(path, object);
+    shared.cache.put_fact(&newest_fact(lineage), format!("{path} {generation}").as_bytes());
+}
