@@ -49,6 +49,8 @@ pub struct LogReader {
     at: usize,
     offset: u64,
     ended: Option<LogEnd>,
+    /// Where a bad record was read a second time.
+    read_again: Option<u64>,
 }
 
 impl LogReader {
@@ -56,7 +58,7 @@ impl LogReader {
     /// right after making it: such a reader has no records.
     pub fn open(path: &Path) -> Result<Self, LogError> {
         let file = File::open(path).map_err(|source| LogError::Io { path: path.to_owned(), source })?;
-        let mut reader = Self { path: path.to_owned(), file, buffer: Vec::new(), at: 0, offset: 0, ended: None };
+        let mut reader = Self { path: path.to_owned(), file, buffer: Vec::new(), at: 0, offset: 0, ended: None, read_again: None };
         let have = reader.fill(usize::try_from(HEADER_BYTES).unwrap_or(16))?;
         let head = reader.buffer.get(..have.min(16)).unwrap_or_default();
         let mut expected = MAGIC.to_vec();
@@ -172,6 +174,13 @@ impl LogReader {
         let found = scan::find_record(&mut self.file, offset.saturating_add(1)).map_err(|source| self.io(source))?;
         match found {
             None => Ok(None),
+            // A server may have written the record, and the one behind it, between the two looks; it writes in order,
+            // so that the first is whole now. Damage looks the same twice.
+            Some(_) if self.read_again != Some(offset) => {
+                self.read_again = Some(offset);
+                self.seek(offset)?;
+                self.next()
+            }
             Some((next_offset, next_zxid)) => {
                 Err(LogError::Corrupt { path: self.path.clone(), offset, problem, next_offset, next_zxid })
             }

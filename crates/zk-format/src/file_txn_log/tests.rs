@@ -123,6 +123,28 @@ fn zeros_before_whole_records_are_damage(#[case] lost: usize) {
     }
 }
 
+/// Between a look at the end of a file and a look behind it a server may write records: they are no damage.
+#[test]
+fn records_written_under_the_reader_are_read() {
+    let mut bytes = file(&[payload(1, 50)]);
+    let written = bytes.len();
+    bytes.resize(written + (1 << 20), 0);
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("log.1");
+    fs::write(&path, &bytes).unwrap();
+    let mut reader = LogReader::open(&path).unwrap();
+    assert_eq!(reader.next().unwrap().unwrap().zxid, Zxid(1));
+
+    let later = file(&[payload(2, 300), payload(3, 70), payload(4, 5000)]);
+    bytes[written..written + later.len() - 16].copy_from_slice(&later[16..]);
+    fs::write(&path, &bytes).unwrap();
+    for zxid in 2..5 {
+        assert_eq!(reader.next().unwrap().unwrap().zxid, Zxid(zxid));
+    }
+    assert!(reader.next().unwrap().is_none());
+    assert_eq!(reader.end(), Some(LogEnd::Clean));
+}
+
 #[test]
 fn a_length_is_bounded_by_the_file_before_anything_is_allocated() {
     let mut bytes = file(&[payload(1, 50)]);
