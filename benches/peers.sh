@@ -57,8 +57,8 @@ echo "  bytes: zooark $(du -sb repo | cut -f1), restic $(du -sb restic | cut -f1
 
 echo "nothing changed, everything read again (zooark --full --dry-run; the others back up again):"
 timed zooark zooark --repo repo --key-file key backup datadir:src --full --dry-run
-timed restic restic -q -r restic backup "$snapshot"
-[ ! -d rustic ] || timed rustic rustic -r rustic --log-level error backup "$snapshot"
+timed restic restic -q -r restic backup --force "$snapshot"
+[ ! -d rustic ] || timed rustic rustic -r rustic --log-level error backup --force "$snapshot"
 
 echo "restore, verified:"
 prepare() { rm -rf out; }
@@ -69,6 +69,12 @@ prepare() { rm -rf out; mkdir out; }
 timed borg sh -c 'cd out && borg extract ../borg::one'
 prepare() { rm -f plain; }
 timed "zstd -d" zstd -q -d -f -o plain plain.zst
+# zooark has the file on the disk when it ends; the others leave that to the system.
+timed "zstd -d, then sync" sh -c 'zstd -q -d -f -o plain plain.zst && sync plain'
+if [ -d rustic ]; then
+    prepare() { rm -rf out; }
+    timed "rustic, then sync" sh -c 'rustic -r rustic --log-level error restore latest out && find out -type f -exec sync {} +'
+fi
 
 echo "one command on 1,034,234 znodes, warm cache, key file:"
 prepare() { :; }

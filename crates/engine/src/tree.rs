@@ -20,7 +20,7 @@ use crate::znode::Znode;
 /// How many pieces a whole tree is read in, at least.
 const PIECES_PER_THREAD: usize = 32;
 /// Most stretches of a piece, each about 64 KiB: pieces wait in memory for their turn.
-const MOST_STRETCHES: usize = 128;
+const MOST_STRETCHES: usize = 16;
 
 /// Pieces of a list of paths per thread.
 const LOOKUPS_PER_THREAD: usize = 8;

@@ -81,6 +81,32 @@ impl<T> ManyHashes<T> {
         }
     }
 
+    /// As [`ManyHashes::push`] of a form of `len` bytes before its padding, which `write` appends to what it is given.
+    pub(crate) fn push_written(
+        &mut self,
+        len: usize,
+        tag: T,
+        write: impl FnOnce(&mut Vec<u8>),
+        each: &mut impl FnMut(T, [u8; 32]),
+    ) {
+        let blocks = len.max(1).div_ceil(BLOCK);
+        let Some(lanes) = self.lanes.get_mut(blocks - 1) else {
+            let mut form = Vec::with_capacity(blocks * BLOCK);
+            write(&mut form);
+            pad(&mut form);
+            each(tag, *keyed_hash(&self.key, &form).as_bytes());
+            return;
+        };
+        let start = lanes.forms.len();
+        write(&mut lanes.forms);
+        debug_assert_eq!(lanes.forms.len() - start, len, "as announced");
+        lanes.forms.resize(start + blocks * BLOCK, 0);
+        lanes.tags.push(tag);
+        if lanes.tags.len() == LANES {
+            lanes.hash(blocks, &self.key_words, self.platform, each);
+        }
+    }
+
     /// Gives the hashes of all forms that are left.
     pub(crate) fn finish(&mut self, each: &mut impl FnMut(T, [u8; 32])) {
         for (blocks, lanes) in (1..).zip(&mut self.lanes) {
@@ -147,7 +173,13 @@ mod tests {
             let mut form: Vec<u8> = (0..i * 7 % 1300).map(|at| u8::try_from((at + i) % 251).unwrap()).collect();
             pad(&mut form);
             assert!(form.len().is_multiple_of(BLOCK) && !form.is_empty());
-            many.push(&form, i, &mut |tag, hash| assert!(seen.insert(tag, hash).is_none()));
+            let mut ready = |tag, hash| assert!(seen.insert(tag, hash).is_none());
+            if i % 2 == 0 {
+                many.push(&form, i, &mut ready);
+            } else {
+                let len = i * 7 % 1300;
+                many.push_written(len, i, |out| out.extend_from_slice(&form[..len]), &mut ready);
+            }
             forms.push(form);
         }
         many.finish(&mut |tag, hash| assert!(seen.insert(tag, hash).is_none()));

@@ -87,7 +87,9 @@ impl<'k> RecordHasher<'k> {
     /// [`MAX_INLINE_VALUE`](crate::record::MAX_INLINE_VALUE) enter by the id of their blob, so that a change can
     /// be taken out of a digest without reading the old value.
     pub fn hash(&mut self, record: &RecordRef<'_>) -> StateDigest {
-        put_form(&mut self.form, record, self.keys);
+        self.form.clear();
+        put_form(&mut self.form, record, record.value.stored(self.keys));
+        pad(&mut self.form);
         StateDigest(self.keys.record_hash(&self.form))
     }
 }
@@ -96,7 +98,6 @@ impl<'k> RecordHasher<'k> {
 #[derive(Debug)]
 pub struct DigestSum<'k> {
     keys: &'k IdentityKeys,
-    form: Vec<u8>,
     hashes: ManyHashes<()>,
     sum: StateDigest,
 }
@@ -104,14 +105,17 @@ pub struct DigestSum<'k> {
 impl<'k> DigestSum<'k> {
     /// A sum of nothing yet.
     pub fn new(keys: &'k IdentityKeys) -> Self {
-        Self { keys, form: Vec::with_capacity(1024), hashes: keys.record_hashes(), sum: StateDigest::ZERO }
+        Self { keys, hashes: keys.record_hashes(), sum: StateDigest::ZERO }
     }
 
     /// Adds a record, as [`RecordHasher::hash`] hashes it.
     pub fn add(&mut self, record: &RecordRef<'_>) {
-        put_form(&mut self.form, record, self.keys);
+        let value = record.value.stored(self.keys);
         let sum = &mut self.sum;
-        self.hashes.push(&self.form, (), &mut |(), hash| *sum = sum.plus(StateDigest(hash)));
+        let write = |form: &mut Vec<u8>| put_form(form, record, value);
+        self.hashes.push_written(form_len(record, value), (), write, &mut |(), hash| {
+            *sum = sum.plus(StateDigest(hash));
+        });
     }
 
     /// The sum of what was added since the last call.
@@ -122,20 +126,25 @@ impl<'k> DigestSum<'k> {
     }
 }
 
-/// What is hashed of a record, padded to whole blocks.
-fn put_form(form: &mut Vec<u8>, record: &RecordRef<'_>, keys: &IdentityKeys) {
-    form.clear();
+/// Appends what is hashed of a record, with its value in the form it is stored in.
+fn put_form(form: &mut Vec<u8>, record: &RecordRef<'_>, value: ValueRef<'_>) {
     put_bytes(form, record.key);
     let stat = &record.stat;
-    for number in [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime, stat.ephemeral_owner] {
-        form.extend_from_slice(&number.to_le_bytes());
+    let mut fixed = [0; FIXED_BYTES];
+    let (longs, ints) = fixed.split_at_mut(48);
+    let numbers = [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime, stat.ephemeral_owner];
+    for (bytes, number) in longs.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
+        *bytes = number.to_le_bytes();
     }
-    for number in [stat.version, stat.cversion, stat.aversion] {
-        form.extend_from_slice(&number.to_le_bytes());
+    let numbers = [stat.version, stat.cversion, stat.aversion].map(i32::to_le_bytes);
+    for (bytes, number) in
+        ints.as_chunks_mut::<4>().0.iter_mut().zip(numbers.into_iter().chain([record.flags.0.to_le_bytes()]))
+    {
+        *bytes = number;
     }
-    form.extend_from_slice(&record.flags.0.to_le_bytes());
+    form.extend_from_slice(&fixed);
     put_bytes(form, record.acl);
-    match record.value.stored(keys) {
+    match value {
         ValueRef::Null => form.push(0),
         ValueRef::Bytes(bytes) => {
             form.push(1);
@@ -147,7 +156,19 @@ fn put_form(form: &mut Vec<u8>, record: &RecordRef<'_>, keys: &IdentityKeys) {
             form.extend_from_slice(&id.0);
         }
     }
-    pad(form);
+}
+
+/// Bytes of the stat and the flags.
+const FIXED_BYTES: usize = 6 * 8 + 4 * 4;
+
+/// How many bytes [`put_form`] appends.
+const fn form_len(record: &RecordRef<'_>, value: ValueRef<'_>) -> usize {
+    let value = match value {
+        ValueRef::Null => 0,
+        ValueRef::Bytes(bytes) => 8 + bytes.len(),
+        ValueRef::Blob { id, .. } => 8 + id.0.len(),
+    };
+    8 + record.key.len() + FIXED_BYTES + 8 + record.acl.len() + 1 + value
 }
 
 /// Length (u64) and bytes.

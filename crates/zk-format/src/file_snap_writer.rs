@@ -13,10 +13,10 @@ mod read_back;
 mod seen;
 
 use std::collections::{HashMap, HashSet};
-use std::hash::RandomState;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use foldhash::quality::RandomState;
 use thiserror::Error;
 
 use self::part::Tables;
@@ -55,8 +55,6 @@ pub struct Written {
     pub nodes: u64,
     /// Bytes of the file.
     pub bytes: u64,
-    /// The tree digest of the nodes; the file does not hold it.
-    pub digest: i64,
     /// The pieces it was written in.
     pieces: Vec<Piece>,
 }
@@ -178,7 +176,8 @@ impl<W: Write> SnapWriter<W> {
             head.i64(id).raw(&list.0);
         }
         let sessions: HashSet<i64> = sessions.iter().map(|session| session.id).collect();
-        let tables = Arc::new(Tables { limits, acl_ids, sessions, hash: RandomState::new() });
+        let tables =
+            Arc::new(Tables { limits, acl_ids, sessions, hash: RandomState::default(), spare: Mutex::default() });
         let open = PartWriter::new(Arc::clone(&tables));
         let mut writer =
             Self { out, tables, open, seen: Seen::default(), adler: Adler::default(), written: Written::default() };
@@ -207,9 +206,9 @@ impl<W: Write> SnapWriter<W> {
     }
 
     /// Appends the nodes of a part. Parents come before children, in the part or before it.
-    pub fn append(&mut self, part: &Part) -> Result<(), SnapWriteError> {
+    pub fn append(&mut self, part: Part) -> Result<(), SnapWriteError> {
         self.flush()?;
-        self.seen.take_all(part)?;
+        self.seen.take_all(&part)?;
         self.put_part(part)
     }
 
@@ -227,17 +226,18 @@ impl<W: Write> SnapWriter<W> {
 
     fn flush(&mut self) -> Result<(), SnapWriteError> {
         let part = self.open.finish();
-        if part.nodes() == 0 { Ok(()) } else { self.put_part(&part) }
+        if part.nodes() == 0 { Ok(()) } else { self.put_part(part) }
     }
 
-    fn put_part(&mut self, part: &Part) -> Result<(), SnapWriteError> {
+    fn put_part(&mut self, part: Part) -> Result<(), SnapWriteError> {
         self.written.nodes = self.written.nodes.saturating_add(part.nodes() as u64);
-        self.written.digest = self.written.digest.wrapping_add(part.digest());
-        self.put_piece(part.bytes(), part.piece())
+        self.put_piece(part.bytes(), part.piece())?;
+        self.tables.reuse(part);
+        Ok(())
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), SnapWriteError> {
-        self.put_piece(bytes, Piece::of(bytes, false))
+        self.put_piece(bytes, Piece::of(bytes))
     }
 
     fn put_piece(&mut self, bytes: &[u8], piece: Piece) -> Result<(), SnapWriteError> {

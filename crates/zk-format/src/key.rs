@@ -58,6 +58,35 @@ pub fn decode_into(key: &[u8], path: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// Decodes keys that mostly have the parent of the one before, as siblings do.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// The parent's part of the last key; empty before there was one.
+    parent: Vec<u8>,
+    /// The last path, and how much of it comes before the name.
+    path: Vec<u8>,
+    before_name: usize,
+}
+
+impl Decoder {
+    /// The path of a key, as [`decode`] has it.
+    pub fn decode(&mut self, key: &[u8]) -> Option<&[u8]> {
+        let name = key.strip_prefix(&*self.parent).and_then(|rest| rest.strip_prefix(&[0]));
+        if let Some(name) = name.filter(|name| !self.parent.is_empty() && !name.iter().any(|&b| b == 0 || b == b'/')) {
+            self.path.truncate(self.before_name);
+            self.path.extend_from_slice(name);
+            return Some(&self.path);
+        }
+        self.path.clear();
+        self.parent.clear();
+        decode_into(key, &mut self.path)?;
+        let end = key.iter().position(|&b| b == 0).unwrap_or(0);
+        self.parent.extend_from_slice(key.get(..end)?);
+        self.before_name = self.path.len().saturating_sub(key.len().saturating_sub(end + 1));
+        Some(&self.path)
+    }
+}
+
 /// Compares two paths in key order without building their keys.
 pub fn compare(a: &[u8], b: &[u8]) -> Ordering {
     match (split(a), split(b)) {
@@ -83,6 +112,32 @@ pub(crate) fn compare_parents(a: &[u8], b: &[u8]) -> Ordering {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn siblings_are_decoded_as_each_alone() {
+        let keys: [&[u8]; 12] = [
+            b"",
+            b"\x01\0a",
+            b"\x01\0",
+            b"\x01\0b",
+            b"",
+            b"\x01a\0x",
+            b"\x01a\0y/",
+            b"\x01a\0y",
+            b"\x01a\0y\0",
+            b"\x01a\x01y\0z",
+            b"\x01a",
+            b"a\0b",
+        ];
+        for first in keys {
+            for second in keys {
+                let mut decoder = Decoder::default();
+                for key in [first, second, first] {
+                    assert_eq!(decoder.decode(key).map(<[u8]>::to_vec), decode(key), "{key:?} after {first:?}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn keys_round_trip_and_order_as_paths_do() {

@@ -7,6 +7,7 @@ pub mod epoch;
 mod keep;
 mod piece;
 mod write;
+mod write_behind;
 
 use std::path::PathBuf;
 

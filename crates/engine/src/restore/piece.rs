@@ -29,27 +29,26 @@ impl Piece {
         let mut sum = DigestSum::new(tree.stack().keys());
         let mut kept = Keeper::default();
         let mut part = parts.part();
-        let mut path = Vec::new();
+        let mut paths = key::Decoder::default();
         let mut acls = Lists::default();
         piece.read(&mut |record| {
             sum.add(record);
             if repository::record::session_of(record.key).is_some() {
                 return Ok(());
             }
-            path.clear();
-            key::decode_into(record.key, &mut path).ok_or_else(|| tree.unknown_record())?;
+            let path = paths.decode(record.key).ok_or_else(|| tree.unknown_record())?;
             let stat = zk_stat(&record.stat);
-            if kept.fate(request, &path, stat.kind()) != Fate::Keep {
+            if kept.fate(request, path, stat.kind()) != Fate::Keep {
                 return Ok(());
             }
             let missing = [RecordFlags::ACL_UNKNOWN, RecordFlags::ACL_MASKED, RecordFlags::VALUE_UNREADABLE];
             if missing.iter().any(|flag| record.flags.contains(*flag)) {
-                return Err(not_whole(&path, record.flags));
+                return Err(not_whole(path, record.flags));
             }
             let stored = tree.value(record.value)?;
-            let data = restored_data(&path).or(stored.as_deref());
+            let data = restored_data(path).or(stored.as_deref());
             let acl = Some(acls.get(record.acl));
-            part.node(&NodeRef { path: &path, data, acl, stat }).map_err(write_error)
+            part.node(&NodeRef { path, data, acl, stat }).map_err(write_error)
         })?;
         Ok(Self { part: part.finish(), digest: sum.take(), kept })
     }

@@ -17,6 +17,7 @@ use zk_format::{AclList, NodeRef, Stat};
 
 use super::keep::Keeper;
 use super::piece::Piece;
+use super::write_behind::WriteBehind;
 use super::{DatadirPlan, DatadirRequest, RestoreSummary, target_error};
 use crate::acls::stored_acls;
 use crate::error::{EngineError, ErrorKind};
@@ -71,14 +72,16 @@ pub(super) fn run(
         plan,
     };
     let outcome = if dry_run {
-        stream(&tree, request, &contents, io::sink(), monitor)?.1
+        stream(&tree, request, &contents, io::sink(), monitor)?
     } else {
         let mut staging = dirs.stage(zxid).map_err(|error| target_error(&error))?;
         let path = staging.path();
         let Some(file) = staging.file() else {
             return Err(EngineError::new(ErrorKind::Failed, format!("{} was closed early", path.display())));
         };
-        let (_, outcome) = stream(&tree, request, &contents, &mut *file, monitor)?;
+        let (outcome, synced) = WriteBehind::with(file, |out| stream(&tree, request, &contents, out, monitor));
+        let outcome = outcome?;
+        synced.map_err(|error| write_error(error.into()))?;
         verify_digest(&outcome, whole, &manifest.body.fields.state_digest)?;
         monitor.check()?;
         verify_written(&path, &outcome.written, monitor)?;
@@ -122,7 +125,7 @@ fn stream<W: Write>(
     contents: &Contents,
     out: W,
     monitor: &dyn Monitor,
-) -> Result<(W, Outcome), EngineError> {
+) -> Result<Outcome, EngineError> {
     let limits = WriteLimits { jute_max_buffer: request.server.jute_max_buffer };
     let mut writer = SnapWriter::new(out, &contents.sessions, &contents.acls, limits).map_err(write_error)?;
     let expected = tree.manifest().body.fields.nodes;
@@ -136,7 +139,7 @@ fn stream<W: Write>(
         digest = digest.plus(piece.digest);
         monitor.advance(Phase::Writing, piece.kept.nodes);
         kept.add(piece.kept);
-        writer.append(&piece.part).map_err(write_error)
+        writer.append(piece.part).map_err(write_error)
     };
     tree.in_order(|piece| Piece::read(piece, request, &parts), take)?;
     if !kept.config && request.server.version.minor >= 5 {
@@ -144,8 +147,8 @@ fn stream<W: Write>(
     }
     monitor.end(Phase::Writing);
     let notes = kept.verdict(request)?;
-    let (out, written) = writer.finish().map_err(write_error)?;
-    Ok((out, Outcome { written, ephemerals_skipped: kept.ephemerals, digest, notes }))
+    let (_, written) = writer.finish().map_err(write_error)?;
+    Ok(Outcome { written, ephemerals_skipped: kept.ephemerals, digest, notes })
 }
 
 /// A tree from 3.4 has no configuration node, and later servers want to find one.
@@ -168,7 +171,7 @@ fn verify_digest(outcome: &Outcome, whole: bool, stored: &[u8; 32]) -> Result<()
     Ok(())
 }
 
-/// What the file holds is what was written, and decodes to the nodes that were given.
+/// What the file holds is what was written.
 fn verify_written(path: &Path, written: &Written, monitor: &dyn Monitor) -> Result<(), EngineError> {
     monitor.begin(Phase::Verifying, Unit::Bytes, Some(written.bytes));
     let failed = |error: ReadBackError| {

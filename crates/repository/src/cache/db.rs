@@ -5,7 +5,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode, Options, WriteBatch, WriteOptions,
+    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode, Options, ReadOptions, WriteBatch,
+    WriteOptions,
 };
 
 use super::journal::Row;
@@ -96,7 +97,11 @@ impl Database {
 
     pub(super) fn get(&self, family: Family, key: &[u8]) -> Option<Bytes> {
         let (Self::Reading(db) | Self::Writing { db, .. }) = self else { return None };
-        db.get_cf(db.cf_handle(family.name())?, key).ok().flatten().map(Bytes::from)
+        let handle = db.cf_handle(family.name())?;
+        let mut options = ReadOptions::default();
+        // A blob is opened with its key and hashed to its id whenever it is read.
+        options.set_verify_checksums(family != Family::Blobs);
+        db.get_cf_opt(handle, key, &options).ok().flatten().map(Bytes::from)
     }
 
     /// Writes rows, then makes room if there are more bytes of blobs than the budget allows.

@@ -1,12 +1,13 @@
 //! Nodes as a file has them, made apart from the file: by several threads, for one that writes them in order.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use foldhash::quality::RandomState;
 
 use super::read_back::Piece;
 use super::{SnapWriteError, WriteLimits, check_size};
-use crate::digest::RunningDigest;
 use crate::file_snap::encode_stat;
 use crate::jute::{self, Reader};
 use crate::key;
@@ -21,6 +22,18 @@ pub(super) struct Tables {
     pub sessions: HashSet<i64>,
     /// The key of the hashes of paths.
     pub hash: RandomState,
+    /// Memory of parts that are written.
+    pub spare: Mutex<Vec<(Vec<u8>, Marks)>>,
+}
+
+impl Tables {
+    /// Keeps the memory of a part for the next one: fresh memory costs as much time as filling it.
+    pub fn reuse(&self, part: Part) {
+        let Part { mut bytes, mut marks, .. } = part;
+        bytes.clear();
+        marks.clear();
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push((bytes, marks));
+    }
 }
 
 /// Makes part writers of one file, on any thread.
@@ -47,7 +60,6 @@ pub struct PartWriter {
     buffer: jute::Writer,
     last_acl: Option<(AclList, i64)>,
     last_parent: Vec<u8>,
-    digest: RunningDigest,
     marks: Marks,
 }
 
@@ -62,16 +74,19 @@ pub(super) struct Marks {
     pub reserved: [bool; 2],
 }
 
+impl Marks {
+    fn clear(&mut self) {
+        self.paths.clear();
+        self.parents.clear();
+        self.reserved = [false; 2];
+    }
+}
+
 impl PartWriter {
     pub(super) fn new(tables: Arc<Tables>) -> Self {
-        Self {
-            tables,
-            buffer: jute::Writer::new(),
-            last_acl: None,
-            last_parent: Vec::new(),
-            digest: RunningDigest::default(),
-            marks: Marks::default(),
-        }
+        let spare = tables.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let (bytes, marks) = spare.unwrap_or_default();
+        Self { tables, buffer: jute::Writer::onto(bytes), last_acl: None, last_parent: Vec::new(), marks }
     }
 
     /// Appends a node. That its parent is there is checked when the part is appended to the file.
@@ -91,7 +106,6 @@ impl PartWriter {
         self.mark(path, parent);
         let stat = encode_stat(&stat);
         self.buffer.ustring(Some(path)).buffer(data).i64(acl).raw(&stat);
-        self.digest.add(path, data, &stat);
         Ok(())
     }
 
@@ -104,12 +118,7 @@ impl PartWriter {
     pub fn finish(&mut self) -> Part {
         let bytes = std::mem::take(&mut self.buffer).into_bytes();
         self.last_parent.clear();
-        Part {
-            piece: Piece::of(&bytes, true),
-            bytes,
-            digest: std::mem::take(&mut self.digest).sum(),
-            marks: std::mem::take(&mut self.marks),
-        }
+        Part { piece: Piece::of(&bytes), bytes, marks: std::mem::take(&mut self.marks) }
     }
 
     pub(super) const fn marks(&self) -> &Marks {
@@ -164,7 +173,6 @@ fn checked_parent(path: &[u8]) -> Result<Option<&[u8]>, SnapWriteError> {
 pub struct Part {
     bytes: Vec<u8>,
     piece: Piece,
-    digest: i64,
     marks: Marks,
 }
 
@@ -180,10 +188,6 @@ impl Part {
 
     pub(super) const fn piece(&self) -> Piece {
         self.piece
-    }
-
-    pub(super) const fn digest(&self) -> i64 {
-        self.digest
     }
 
     pub(super) const fn marks(&self) -> &Marks {

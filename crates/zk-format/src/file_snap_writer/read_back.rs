@@ -1,7 +1,5 @@
-//! Reading a written file back: piece by piece on all processors, in the memory of a few pieces.
-//!
-//! Every piece is checksummed as it was when it was written, its nodes are decoded again, and what they add up to is
-//! compared: their number, their tree digest and the seal.
+//! Reading a written file back: piece by piece on all processors, in the memory of a few pieces. Every piece must have
+//! the checksum that it had in memory.
 
 use std::fs::File;
 use std::io;
@@ -12,31 +10,24 @@ use simd_adler32::Adler32;
 use thiserror::Error;
 
 use super::Written;
-use crate::digest::RunningDigest;
-use crate::file_snap::{END_MARK, STAT_BYTES};
+use crate::file_snap::STAT_BYTES;
 use crate::jute::{JuteError, Reader};
 
 /// Largest prime below 2^16: Adler-32's modulus.
 const ADLER_MODULUS: u64 = 65_521;
-
-/// The seal's number and its mark, which end the file.
-const SEAL_BYTES: u64 = 8 + END_MARK.len() as u64;
 
 /// A stretch of the file that was written in one go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Piece {
     len: u64,
     adler: u32,
-    crc: u32,
-    /// Whether it is nodes and nothing else.
-    nodes: bool,
 }
 
 impl Piece {
-    pub(super) fn of(bytes: &[u8], nodes: bool) -> Self {
+    pub(super) fn of(bytes: &[u8]) -> Self {
         let mut adler = Adler32::new();
         adler.write(bytes);
-        Self { len: bytes.len() as u64, adler: adler.finish(), crc: crc32fast::hash(bytes), nodes }
+        Self { len: bytes.len() as u64, adler: adler.finish() }
     }
 }
 
@@ -81,24 +72,6 @@ pub enum ReadBackError {
         /// Where the piece begins.
         offset: u64,
     },
-    /// The bytes are those written, and do not decode.
-    #[error("the nodes from byte {offset} on cannot be decoded")]
-    Nodes {
-        /// Where the piece begins.
-        offset: u64,
-        /// What is wrong.
-        #[source]
-        source: JuteError,
-    },
-    /// The nodes are not those that were given.
-    #[error("its nodes or its seal are not what was written to it")]
-    Contents,
-}
-
-#[derive(Default)]
-struct Found {
-    nodes: u64,
-    digest: i64,
 }
 
 /// Reads the file and compares it with what was written.
@@ -113,45 +86,22 @@ pub fn read_back(file: &File, written: &Written) -> Result<(), ReadBackError> {
             (start, *piece)
         })
         .collect();
-    if file.metadata()?.len() != offset {
-        return Err(ReadBackError::Bytes { offset: offset.min(file.metadata()?.len()) });
+    let len = file.metadata()?.len();
+    if len != offset {
+        return Err(ReadBackError::Bytes { offset: offset.min(len) });
     }
-    let found = pieces
-        .par_iter()
-        .map_init(Vec::new, |buffer, &(offset, piece)| check(file, offset, piece, buffer))
-        .try_reduce(Found::default, |a, b| {
-            Ok(Found { nodes: a.nodes.saturating_add(b.nodes), digest: a.digest.wrapping_add(b.digest) })
-        })?;
-    let mut adler = Adler::default();
-    let sealed = pieces.len().saturating_sub(1);
-    pieces.iter().take(sealed).for_each(|(_, piece)| adler.append(piece));
-    let mut seal = [0; 8];
-    file.read_exact_at(&mut seal, offset.saturating_sub(SEAL_BYTES))?;
-    let same = found.nodes == written.nodes
-        && found.digest == written.digest
-        && i64::from_be_bytes(seal) == i64::from(adler.sum());
-    if same { Ok(()) } else { Err(ReadBackError::Contents) }
+    pieces.par_iter().try_for_each_init(Vec::new, |buffer, &(offset, piece)| check(file, offset, piece, buffer))
 }
 
-fn check(file: &File, offset: u64, piece: Piece, buffer: &mut Vec<u8>) -> Result<Found, ReadBackError> {
+fn check(file: &File, offset: u64, piece: Piece, buffer: &mut Vec<u8>) -> Result<(), ReadBackError> {
     // As long as what was in memory when it was written.
-    buffer.resize(usize::try_from(piece.len).unwrap_or(usize::MAX), 0);
-    file.read_exact_at(buffer, offset)?;
-    if Piece::of(buffer, piece.nodes) != piece {
-        return Err(ReadBackError::Bytes { offset });
+    let len = usize::try_from(piece.len).unwrap_or(usize::MAX);
+    if buffer.len() < len {
+        buffer.resize(len, 0);
     }
-    let mut found = Found::default();
-    if piece.nodes {
-        let mut reader = Reader::at(buffer, offset);
-        let mut digest = RunningDigest::default();
-        while reader.remaining() > 0 {
-            let node = next_node(&mut reader).map_err(|source| ReadBackError::Nodes { offset, source })?;
-            digest.add(node.0, node.1, node.2);
-            found.nodes = found.nodes.saturating_add(1);
-        }
-        found.digest = digest.sum();
-    }
-    Ok(found)
+    let bytes = buffer.get_mut(..len).unwrap_or_default();
+    file.read_exact_at(bytes, offset)?;
+    if Piece::of(bytes) == piece { Ok(()) } else { Err(ReadBackError::Bytes { offset }) }
 }
 
 type RawNode<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8; STAT_BYTES]);

@@ -37,7 +37,6 @@ fn what_is_written_is_read_again() {
     let (file, written) = writer.finish().unwrap();
     assert_eq!((written.nodes, written.bytes), (5, file.len() as u64));
     let tree = FlatTree::parse(file, Zxid(9), &ReadLimits::default()).unwrap();
-    assert_eq!(tree.digest(), written.digest);
     assert_eq!(tree.sessions(), sessions);
     assert_eq!(tree.acls(), [world.clone(), own.clone()]);
     assert_eq!(tree.len(), nodes.len());
@@ -103,7 +102,7 @@ fn in_parts<W: Write>(out: W, parts: &[&[&[u8]]]) -> Result<(W, Written), SnapWr
         for path in *paths {
             part.node(&node(path, Some(path), &world, 0))?;
         }
-        writer.append(&part.finish())?;
+        writer.append(part.finish())?;
     }
     writer.finish()
 }
@@ -122,7 +121,7 @@ fn parts_make_the_same_file_as_single_nodes() {
     }
     let (single, alone) = writer.finish().unwrap();
     assert_eq!(file, single);
-    assert_eq!((written.nodes, written.bytes, written.digest), (alone.nodes, alone.bytes, alone.digest));
+    assert_eq!((written.nodes, written.bytes), (alone.nodes, alone.bytes));
     assert_eq!(FlatTree::parse(file, Zxid(9), &ReadLimits::default()).unwrap().len(), 9);
 }
 
@@ -152,8 +151,4 @@ fn every_flipped_bit_is_found_when_it_is_read_back() {
     }
     file.set_len(written.bytes - 1).unwrap();
     assert!(matches!(read_back(&file, &written), Err(ReadBackError::Bytes { .. })));
-    let other = Written { digest: written.digest ^ 1, ..written.clone() };
-    file.set_len(written.bytes).unwrap();
-    file.write_all_at(b"/", written.bytes - 1).unwrap();
-    assert!(matches!(read_back(&file, &other), Err(ReadBackError::Contents)));
 }

@@ -58,7 +58,8 @@ impl LogReader {
     /// right after making it: such a reader has no records.
     pub fn open(path: &Path) -> Result<Self, LogError> {
         let file = File::open(path).map_err(|source| LogError::Io { path: path.to_owned(), source })?;
-        let mut reader = Self { path: path.to_owned(), file, buffer: Vec::new(), at: 0, offset: 0, ended: None, read_again: None };
+        let mut reader =
+            Self { path: path.to_owned(), file, buffer: Vec::new(), at: 0, offset: 0, ended: None, read_again: None };
         let have = reader.fill(usize::try_from(HEADER_BYTES).unwrap_or(16))?;
         let head = reader.buffer.get(..have.min(16)).unwrap_or_default();
         let mut expected = MAGIC.to_vec();
