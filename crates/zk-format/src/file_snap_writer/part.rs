@@ -59,12 +59,13 @@ pub struct PartWriter {
     tables: Arc<Tables>,
     buffer: jute::Writer,
     last_acl: Option<(AclList, i64)>,
-    last_parent: Vec<u8>,
+    /// How long the parent's path is within the last node's.
+    last_parent: usize,
     marks: Marks,
 }
 
 /// What is known of the paths of a part.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Marks {
     /// The hash of each path.
     pub paths: Vec<u64>,
@@ -72,6 +73,18 @@ pub(super) struct Marks {
     pub parents: Vec<(usize, u64)>,
     /// Whether `/zookeeper` and `/zookeeper/quota` are among the nodes.
     pub reserved: [bool; 2],
+    /// Whether siblings that follow each other do so by name, and the root is nowhere but in front.
+    pub in_order: bool,
+    /// The paths of the first and the last node.
+    pub first: Vec<u8>,
+    pub last: Vec<u8>,
+}
+
+impl Default for Marks {
+    fn default() -> Self {
+        let (paths, parents) = (Vec::new(), Vec::new());
+        Self { paths, parents, reserved: [false; 2], in_order: true, first: Vec::new(), last: Vec::new() }
+    }
 }
 
 impl Marks {
@@ -79,6 +92,9 @@ impl Marks {
         self.paths.clear();
         self.parents.clear();
         self.reserved = [false; 2];
+        self.in_order = true;
+        self.first.clear();
+        self.last.clear();
     }
 }
 
@@ -86,7 +102,7 @@ impl PartWriter {
     pub(super) fn new(tables: Arc<Tables>) -> Self {
         let spare = tables.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let (bytes, marks) = spare.unwrap_or_default();
-        Self { tables, buffer: jute::Writer::onto(bytes), last_acl: None, last_parent: Vec::new(), marks }
+        Self { tables, buffer: jute::Writer::onto(bytes), last_acl: None, last_parent: 0, marks }
     }
 
     /// Appends a node. That its parent is there is checked when the part is appended to the file.
@@ -117,7 +133,6 @@ impl PartWriter {
     /// What was gathered; the writer starts anew.
     pub fn finish(&mut self) -> Part {
         let bytes = std::mem::take(&mut self.buffer).into_bytes();
-        self.last_parent.clear();
         Part { piece: Piece::of(&bytes), bytes, marks: std::mem::take(&mut self.marks) }
     }
 
@@ -127,18 +142,30 @@ impl PartWriter {
 
     /// The path of the node added last.
     pub(super) fn last_path(&self) -> Vec<u8> {
-        path_at(self.buffer.bytes(), self.marks.paths.len().saturating_sub(1))
+        self.marks.last.clone()
     }
 
     fn mark(&mut self, path: &[u8], parent: Option<&[u8]>) {
-        if let Some(parent) = parent
-            // Siblings mostly follow each other.
-            && (self.last_parent != parent || self.marks.parents.is_empty())
-        {
-            self.marks.parents.push((self.marks.paths.len(), self.tables.hash.hash_one(parent)));
-            self.last_parent.clear();
-            self.last_parent.extend_from_slice(parent);
+        let marks = &mut self.marks;
+        let is_first = marks.paths.is_empty();
+        if is_first {
+            marks.first.extend_from_slice(path);
         }
+        match parent {
+            // Siblings mostly follow each other.
+            Some(parent)
+                if !is_first && marks.last.get(..self.last_parent) == Some(parent) && !marks.last.is_empty() =>
+            {
+                marks.in_order &= *marks.last < *path;
+            }
+            Some(parent) => {
+                marks.parents.push((marks.paths.len(), self.tables.hash.hash_one(parent)));
+                self.last_parent = parent.len();
+            }
+            None => marks.in_order &= is_first,
+        }
+        marks.last.clear();
+        marks.last.extend_from_slice(path);
         self.marks.paths.push(self.tables.hash.hash_one(path));
         let [zookeeper, quota] = &mut self.marks.reserved;
         *zookeeper |= path == path::ZOOKEEPER;

@@ -1,4 +1,8 @@
 //! Which paths a file has already: every node comes after its parent, and once.
+//!
+//! Nodes in key order ([`crate::key`]), as a restore gives them, need no table of all paths. Siblings follow each other by
+//! name, so none comes twice, and the children of a node come after it and before those of its next sibling: a stack of
+//! the ancestors' sibling lists, each read once, finds every parent. The first node out of that order turns to a table.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -11,8 +15,28 @@ use crate::path;
 /// thirty million files; then the write fails with `Duplicate`, and the next attempt has another key.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    paths: HashSet<u64, BuildHasherDefault<AlreadyHashed>>,
+    /// Of all nodes, in the order they came.
+    paths: Vec<u64>,
+    /// The lists of children that later nodes may be below of, the outermost first.
+    open: Vec<Siblings>,
+    /// The path of the last node.
+    last: Vec<u8>,
+    /// All of `paths`, once a node came out of order.
+    table: Option<Table>,
     reserved: [bool; 2],
+}
+
+type Table = HashSet<u64, BuildHasherDefault<AlreadyHashed>>;
+
+/// The children of one node, as places in [`Seen::paths`].
+#[derive(Clone, Copy, Debug)]
+struct Siblings {
+    /// The hash of their parent's path.
+    parent: u64,
+    /// From here on they may have children that come yet.
+    next: usize,
+    /// Behind the last.
+    end: usize,
 }
 
 /// Passes a hash on as it is.
@@ -52,21 +76,93 @@ impl Seen {
         self.take(part.marks(), 0, &|place| part.path(place))
     }
 
+    /// Takes the nodes of a part from this place on.
     fn take(&mut self, marks: &Marks, from: usize, path: &dyn Fn(usize) -> Vec<u8>) -> Result<(), SnapWriteError> {
+        let before = self.paths.len();
+        self.paths.extend(marks.paths.iter().skip(from));
+        if self.table.is_some() || !self.follow(marks, from, before) {
+            self.look_up(marks, from, before, path)?;
+        }
+        for (seen, there) in self.reserved.iter_mut().zip(marks.reserved) {
+            *seen |= there;
+        }
+        Ok(())
+    }
+
+    /// Takes the nodes if they are in key order, each below a node that was there `before`: else it says false.
+    fn follow(&mut self, marks: &Marks, from: usize, before: usize) -> bool {
+        let first = marks.parents.partition_point(|(place, _)| *place < from);
+        let events = marks.parents.get(first..).unwrap_or_default();
+        let begins = events.first().is_some_and(|(place, _)| *place == 0);
+        // What begins a part and has no parent is the root.
+        if !marks.in_order || (from == 0 && !begins && before > 0) {
+            return false;
+        }
+        for &(place, parent) in events {
+            let start = before.saturating_add(place.saturating_sub(from));
+            match self.open.last_mut() {
+                None => self.open.push(Siblings { parent: 0, next: 0, end: start }),
+                // Siblings that the end of a part had divided.
+                Some(last) if place == 0 && last.parent == parent => {
+                    if self.last >= marks.first {
+                        return false;
+                    }
+                    continue;
+                }
+                Some(last) => last.end = start,
+            }
+            if !self.descend(parent) {
+                return false;
+            }
+            self.open.push(Siblings { parent, next: start, end: start });
+        }
+        match self.open.last_mut() {
+            Some(last) => last.end = self.paths.len(),
+            None => self.open.push(Siblings { parent: 0, next: 0, end: self.paths.len() }),
+        }
+        self.last.clone_from(&marks.last);
+        true
+    }
+
+    /// Leaves the lists that this node is not in, for their subtrees are whole.
+    fn descend(&mut self, node: u64) -> bool {
+        while let Some(list) = self.open.last_mut() {
+            let rest = self.paths.get(list.next..list.end).unwrap_or_default();
+            if let Some(at) = rest.iter().position(|&hash| hash == node) {
+                list.next = list.next.saturating_add(at).saturating_add(1);
+                return true;
+            }
+            self.open.pop();
+        }
+        false
+    }
+
+    /// Takes nodes in any order.
+    fn look_up(
+        &mut self,
+        marks: &Marks,
+        from: usize,
+        before: usize,
+        path: &dyn Fn(usize) -> Vec<u8>,
+    ) -> Result<(), SnapWriteError> {
+        let table = self.table.get_or_insert_with(|| {
+            self.open = Vec::new();
+            let known = self.paths.get(..before).unwrap_or_default();
+            let mut table = Table::with_capacity_and_hasher(self.paths.capacity(), BuildHasherDefault::default());
+            table.extend(known);
+            table
+        });
         let first_parent = marks.parents.partition_point(|(place, _)| *place < from);
         let mut parents = marks.parents.iter().skip(first_parent).peekable();
         for (place, hash) in marks.paths.iter().enumerate().skip(from) {
             if let Some((_, parent)) = parents.next_if(|(first_child, _)| *first_child == place)
-                && !self.paths.contains(parent)
+                && !table.contains(parent)
             {
                 return Err(SnapWriteError::NoParent { path: path(place) });
             }
-            if !self.paths.insert(*hash) {
+            if !table.insert(*hash) {
                 return Err(SnapWriteError::Duplicate { path: path(place) });
             }
-        }
-        for (seen, there) in self.reserved.iter_mut().zip(marks.reserved) {
-            *seen |= there;
         }
         Ok(())
     }

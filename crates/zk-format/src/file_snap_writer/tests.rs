@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::file_snap::ReadLimits;
 use crate::tree::FlatTree;
@@ -151,4 +153,79 @@ fn every_flipped_bit_is_found_when_it_is_read_back() {
     }
     file.set_len(written.bytes - 1).unwrap();
     assert!(matches!(read_back(&file, &written), Err(ReadBackError::Bytes { .. })));
+}
+
+/// What is wrong with nodes in this order, by the rule itself.
+fn naive(paths: &[Vec<u8>]) -> Option<(bool, &[u8])> {
+    let mut seen = HashSet::new();
+    for path in paths {
+        if crate::key::parent(path).is_some_and(|parent| !seen.contains(parent)) {
+            return Some((false, path));
+        }
+        if !seen.insert(path.as_slice()) {
+            return Some((true, path));
+        }
+    }
+    None
+}
+
+fn tree() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let path = prop::collection::vec(prop::sample::select(vec!["a", "b", "ab", "a-", "c"]), 1..4);
+    prop::collection::vec(path, 0..25).prop_map(|all| {
+        let mut paths: Vec<Vec<u8>> = OWN.iter().map(|path| path.to_vec()).collect();
+        for names in all {
+            for depth in 1..=names.len() {
+                paths.push(format!("/{}", names[..depth].join("/")).into_bytes());
+            }
+        }
+        paths.sort_by(|a, b| crate::key::compare(a, b));
+        paths.dedup();
+        paths
+    })
+}
+
+proptest! {
+    /// Parts in key order and parts in any other are judged alike.
+    #[test]
+    fn parents_and_twins_are_found_in_every_order(
+        mut paths in tree(),
+        lost in prop::option::of(any::<prop::sample::Index>()),
+        again in prop::option::of(any::<(prop::sample::Index, prop::sample::Index)>()),
+        swapped in prop::option::of(any::<(prop::sample::Index, prop::sample::Index)>()),
+        size in 1_usize..9,
+        single in any::<bool>(),
+    ) {
+        if let Some((from, to)) = again {
+            let path = from.get(&paths).clone();
+            paths.insert(to.index(paths.len()), path);
+        }
+        if let Some((a, b)) = swapped {
+            let len = paths.len();
+            paths.swap(a.index(len), b.index(len));
+        }
+        if let Some(lost) = lost {
+            paths.remove(lost.index(paths.len()));
+        }
+        let world = AclList::world();
+        let mut writer = SnapWriter::new(Vec::new(), &[], [], LIMITS).unwrap();
+        let maker = writer.parts();
+        let mut write = || {
+            for (index, paths) in paths.chunks(size).enumerate() {
+                let mut part = maker.part();
+                for path in paths {
+                    let node = node(path, None, &world, 0);
+                    if single && index % 2 == 0 { writer.node(&node)? } else { part.node(&node)? }
+                }
+                writer.append(part.finish())?;
+            }
+            Ok(())
+        };
+        let found = match write() {
+            Ok(()) => None,
+            Err(SnapWriteError::NoParent { path }) => Some((false, path)),
+            Err(SnapWriteError::Duplicate { path }) => Some((true, path)),
+            Err(other) => panic!("{other}"),
+        };
+        prop_assert_eq!(found.as_ref().map(|(twin, path)| (*twin, path.as_slice())), naive(&paths));
+    }
 }
