@@ -22,5 +22,6 @@ mod scan;
 mod setups;
 mod state;
 mod stores;
+mod tls;
 mod turn;
 mod versions;

@@ -8,10 +8,12 @@ use anyhow::Context as _;
 use engine::live::LiveSettings;
 use engine::{EngineError, ErrorKind};
 use secrecy::ExposeSecret as _;
-use zk_connect::live::AuthInfo;
+use zk_connect::live::{AuthInfo, TlsFiles};
 
 use crate::context::Context;
+use crate::credentials;
 use crate::exit::usage;
+use crate::settings::Layer;
 
 const HEADING: &str = "Live ensembles";
 /// Longer is no file of credentials.
@@ -25,6 +27,26 @@ pub struct LiveArgs {
     /// themselves: ZOOARK_ZK_AUTH]
     #[arg(long, value_name = "FILE")]
     zk_auth_file: Option<PathBuf>,
+
+    /// PEM file with the CAs to trust for zk+tls:// [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+
+    /// PEM file with the client's certificate, and those that lead to its CA
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+
+    /// PEM file with the key to --tls-cert, not encrypted
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+
+    /// PKCS#12 file with the client's certificate and key, and CAs to trust unless --tls-ca is given
+    #[arg(long, value_name = "FILE")]
+    tls_pkcs12: Option<PathBuf>,
+
+    /// File with the password to --tls-pkcs12
+    #[arg(long, value_name = "FILE")]
+    tls_password_file: Option<PathBuf>,
 
     /// Connections to read over [default: one for each server that does not lead, up to 4]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -52,9 +74,20 @@ impl LiveArgs {
                 .transpose()?
                 .unwrap_or_default(),
         };
+        let file = |flag: &Option<PathBuf>, pick: fn(&Layer) -> &Option<PathBuf>| {
+            flag.clone().or_else(|| settings.get(|layer| pick(layer).clone()))
+        };
+        let password_file = file(&self.tls_password_file, |layer| &layer.tls_password_file);
+        let tls = TlsFiles {
+            ca: file(&self.tls_ca, |layer| &layer.tls_ca),
+            cert: file(&self.tls_cert, |layer| &layer.tls_cert),
+            key: file(&self.tls_key, |layer| &layer.tls_key),
+            pkcs12: file(&self.tls_pkcs12, |layer| &layer.tls_pkcs12),
+            password: password_file.as_deref().map(credentials::from_file).transpose()?,
+        };
         let connections = self.connections.map(usize::from).or_else(|| settings.get(|layer| layer.connections));
         let max_rate = self.max_rate.or_else(|| settings.get(|layer| layer.max_rate));
-        Ok(LiveSettings { auth, connections, max_rate })
+        Ok(LiveSettings { auth, tls, connections, max_rate })
     }
 }
 

@@ -64,6 +64,16 @@ pub struct Layer {
     pub zk_auth: Option<SecretString>,
     /// File with credentials for ZooKeeper.
     pub zk_auth_file: Option<PathBuf>,
+    /// PEM file with the CAs to trust.
+    pub tls_ca: Option<PathBuf>,
+    /// PEM file with the client's certificate.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file with the key to it.
+    pub tls_key: Option<PathBuf>,
+    /// PKCS#12 file with certificate and key.
+    pub tls_pkcs12: Option<PathBuf>,
+    /// File with the password to it.
+    pub tls_password_file: Option<PathBuf>,
     /// Connections to a live ensemble.
     pub connections: Option<usize>,
     /// Znodes a second read from a live ensemble, at most.

@@ -1,5 +1,7 @@
 //! `config show`: the settings that hold, and who said so; secrets stay hidden.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use serde::Serialize;
 
@@ -25,7 +27,8 @@ enum Action {
 
 zooark.toml holds these keys at its top level and in [profiles.NAME]: repository, password-file,
 password-command, key-file, cache-dir, no-cache, limit-upload, limit-download, cluster, host, source,
-tags, include, exclude, max-shrink, compression, and the store's own in [options].")]
+tags, include, exclude, max-shrink, compression, zk-auth-file, tls-ca, tls-cert, tls-key, tls-pkcs12,
+tls-password-file, connections, max-rate, and the store's own in [options].")]
     Show,
 }
 
@@ -89,6 +92,14 @@ fn collect(settings: &Settings) -> Vec<Shown> {
     add("compression", text(|layer| layer.compression.map(|level| level.to_string())));
     add("zk-auth", text(|layer| layer.zk_auth.as_ref().map(|_| HIDDEN.to_owned())));
     add("zk-auth-file", text(|layer| layer.zk_auth_file.as_ref().map(|path| path.display().to_string())));
+    let path = |pick: fn(&Layer) -> &Option<PathBuf>| {
+        settings.find(|layer| pick(layer).as_ref().map(|path| path.display().to_string()))
+    };
+    add("tls-ca", path(|layer| &layer.tls_ca));
+    add("tls-cert", path(|layer| &layer.tls_cert));
+    add("tls-key", path(|layer| &layer.tls_key));
+    add("tls-pkcs12", path(|layer| &layer.tls_pkcs12));
+    add("tls-password-file", path(|layer| &layer.tls_password_file));
     add("connections", text(|layer| layer.connections.map(|count| count.to_string())));
     add("max-rate", text(|layer| layer.max_rate.map(|rate| format!("{rate} znodes/s"))));
     for (key, (value, origin)) in settings.options() {

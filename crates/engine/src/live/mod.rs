@@ -6,7 +6,7 @@ use repository::manifest::{Gap, Manifest};
 use repository::{RecordFlags, RecordRef};
 use zk_connect::endpoint::LiveSpec;
 use zk_connect::live::scan::{AclMemory, Control, Scan, ScanError, ScanOptions, ServerInfo, Unreadable, is_masked};
-use zk_connect::live::{AuthInfo, ConnectOptions, LiveError, scan};
+use zk_connect::live::{AuthInfo, ConnectOptions, LiveError, Tls, TlsFiles, scan};
 use zk_format::load::{Consistency, Loaded, Proof, Tail};
 use zk_format::{AclList, Zxid, key};
 
@@ -23,6 +23,8 @@ use crate::state::Marks;
 pub struct LiveSettings {
     /// Credentials, in this order.
     pub auth: Vec<AuthInfo>,
+    /// What TLS is set up from, for `zk+tls://`.
+    pub tls: TlsFiles,
     /// Connections to read over.
     pub connections: Option<usize>,
     /// Nodes a second, at most.
@@ -32,10 +34,17 @@ pub struct LiveSettings {
 impl LiveSettings {
     /// What a client needs to connect.
     pub fn connect(&self, spec: &LiveSpec) -> Result<ConnectOptions, EngineError> {
-        if spec.tls {
-            return Err(EngineError::new(ErrorKind::Usage, "zk+tls:// is not supported by this version: write zk://"));
-        }
-        Ok(ConnectOptions { auth: self.auth.clone(), ..ConnectOptions::new(spec) })
+        let tls = match (spec.tls, self.tls.is_empty()) {
+            (true, _) => Some(Tls::load(&self.tls).map_err(|error| {
+                EngineError::with(ErrorKind::Usage, "setting up TLS: no server was asked for anything", error)
+            })?),
+            (false, true) => None,
+            (false, false) => {
+                let what = "there are files for TLS and zk:// is plain text: write zk+tls://";
+                return Err(EngineError::new(ErrorKind::Usage, what));
+            }
+        };
+        Ok(ConnectOptions { auth: self.auth.clone(), tls, ..ConnectOptions::new(spec) })
     }
 }
 

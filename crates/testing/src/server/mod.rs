@@ -9,6 +9,7 @@ mod client;
 mod ensemble;
 pub(crate) mod process;
 mod standalone;
+pub mod tls;
 
 pub use admin::{Status, ask, ready, status};
 pub use client::{Client, ClientNode};

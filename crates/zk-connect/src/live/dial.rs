@@ -38,6 +38,8 @@ pub struct Watched {
 pub enum Refusal {
     /// Another server may be better, or this one later.
     Next(String),
+    /// Another server may be better; this one will not change its mind.
+    Lasting(String),
     /// The session to resume is over.
     Expired,
     /// No server will do.
@@ -46,7 +48,10 @@ pub enum Refusal {
 
 impl From<Broken> for Refusal {
     fn from(broken: Broken) -> Self {
-        Self::Next(broken.to_string())
+        match broken {
+            Broken::Tls(why) => Self::Lasting(why),
+            other => Self::Next(other.to_string()),
+        }
     }
 }
 
@@ -82,10 +87,7 @@ async fn attempt(
     watched: &Watched,
     events: &Arc<Events>,
 ) -> Result<Dialled, Refusal> {
-    let socket = open(host).await?;
-    // Requests are gathered before they are written.
-    socket.set_nodelay(true).map_err(Broken::from)?;
-    let mut stream: Box<dyn Stream> = Box::new(socket);
+    let mut stream = open(host, options).await?;
     let answer = greet(&mut *stream, options, session).await?;
     if session.id != 0 && (answer.timeout_ms <= 0 || answer.session != session.id) {
         return Err(Refusal::Expired);
@@ -109,7 +111,18 @@ async fn attempt(
     Ok(Dialled { connection, session, read_only: answer.read_only })
 }
 
-async fn open(host: &str) -> Result<TcpStream, Refusal> {
+/// The way to a server, with TLS where it is asked for, and nothing said yet.
+pub async fn open(host: &str, options: &ConnectOptions) -> Result<Box<dyn Stream>, Refusal> {
+    let socket = socket(host).await?;
+    // Requests are gathered before they are written.
+    socket.set_nodelay(true).map_err(Broken::from)?;
+    Ok(match &options.tls {
+        Some(tls) => Box::new(tls.wrap(host, socket).await?),
+        None => Box::new(socket),
+    })
+}
+
+async fn socket(host: &str) -> Result<TcpStream, Refusal> {
     let addresses = tokio::net::lookup_host(host)
         .await
         .map_err(|error| Refusal::Next(format!("the name does not resolve ({error})")))?;
@@ -143,7 +156,7 @@ async fn greet(
         read_frame(&mut stream, MAX_FIRST_FRAME, options.server_time_out).await.map_err(|broken| match broken {
             Broken::Closed => Refusal::Next(
                 "it closed the connection during the handshake: it has no quorum, has too many connections from here \
-             (maxClientCnxns), is behind what this session saw, or wants TLS"
+             (maxClientCnxns), is behind what this session saw, or wants TLS (zk+tls://) or another certificate"
                     .to_owned(),
             ),
             other => other.into(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use zk_format::jute::JuteError;
 
 use super::code::Code;
+use super::tls::explained;
 
 /// Why something did not work.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +104,9 @@ pub enum Broken {
     /// The server closed it.
     #[error("the server closed the connection")]
     Closed,
+    /// TLS failed: a certificate, or what the other side speaks.
+    #[error("{0}")]
+    Tls(String),
     /// Nothing arrived for too long.
     #[error("nothing arrived for {}", seconds(*.0))]
     Silent(Duration),
@@ -116,6 +120,9 @@ pub enum Broken {
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {
+        if let Some(within) = error.get_ref().and_then(|within| within.downcast_ref()) {
+            return Self::Tls(explained(within));
+        }
         if error.kind() == io::ErrorKind::UnexpectedEof { Self::Closed } else { Self::Io(error.to_string()) }
     }
 }

@@ -4,7 +4,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zk_format::Zxid;
+
+use super::frame::Stream;
 
 /// An answer longer than this is not one of a `ZooKeeper` server (`srvr` answers about 200 bytes).
 const MAX_ANSWER: u64 = 64 * 1024;
@@ -61,6 +64,19 @@ pub fn srvr(server: &str, time_out: Duration) -> Result<ServerState, FourLetterE
         server: server.to_owned(),
         answer: answer.chars().take(120).collect(),
     })
+}
+
+/// Sends `srvr` over a stream of whatever kind; `None` where the answer is another.
+pub(super) async fn srvr_over(stream: &mut dyn Stream) -> std::io::Result<Option<ServerState>> {
+    stream.write_all(b"srvr").await?;
+    stream.flush().await?;
+    let mut answer = Vec::new();
+    match stream.take(MAX_ANSWER).read_to_end(&mut answer).await {
+        // Servers take no leave of TLS.
+        Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => return Err(error),
+        _ => {}
+    }
+    Ok(parse_srvr(&String::from_utf8_lossy(&answer)))
 }
 
 fn parse_srvr(answer: &str) -> Option<ServerState> {

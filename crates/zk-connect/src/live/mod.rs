@@ -16,6 +16,7 @@ pub mod four_letter;
 mod frame;
 mod options;
 pub mod scan;
+mod tls;
 pub mod wire;
 
 pub use client::{Client, Read};
@@ -23,4 +24,5 @@ pub use code::Code;
 pub use error::{Broken, LiveError};
 pub use events::{Event, Events};
 pub use options::{AuthInfo, ConnectOptions};
+pub use tls::{Tls, TlsFiles};
 pub use wire::{CreateMode, EventKind, NodeStat, Op, OpResult, WatchEvent};

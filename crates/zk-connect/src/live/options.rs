@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::tls::Tls;
 use crate::endpoint::LiveSpec;
 
 /// Credentials that are added to a session (`addAuth`).
@@ -27,6 +28,8 @@ pub struct ConnectOptions {
     pub hosts: Vec<String>,
     /// Empty, or an absolute path without a slash at the end: the root of every path given and shown.
     pub chroot: Vec<u8>,
+    /// How to speak TLS; plain text where `None`.
+    pub tls: Option<Tls>,
     /// Replayed first on every connection, in this order.
     pub auth: Vec<AuthInfo>,
     /// The session time-out wished for; the server has the last word.
@@ -54,6 +57,7 @@ impl Default for ConnectOptions {
         Self {
             hosts: Vec::new(),
             chroot: Vec::new(),
+            tls: None,
             auth: Vec::new(),
             session_time_out: Duration::from_secs(30),
             server_time_out: Duration::from_secs(5),

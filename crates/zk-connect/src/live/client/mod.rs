@@ -223,6 +223,7 @@ impl Client {
             return Err(about.lost("the ensemble", Broken::Dropped));
         }
         let watched = self.watched().clone();
+        let started = Instant::now();
         match self.dial_any(&session, &watched).await {
             Ok(dialled) => {
                 if session.id != 0 {
@@ -238,9 +239,9 @@ impl Client {
                 Err(LiveError::SessionExpired { operation: about.operation, path: about.path() })
             }
             Err(Refusal::Never(error)) => Err(error),
-            Err(Refusal::Next(causes)) => Err(LiveError::Unreachable {
+            Err(Refusal::Next(causes) | Refusal::Lasting(causes)) => Err(LiveError::Unreachable {
                 hosts: self.inner.options.hosts.join(","),
-                waited: self.inner.options.connect_time_out,
+                waited: started.elapsed(),
                 causes,
             }),
         }
@@ -263,6 +264,7 @@ impl Client {
         let mut pauses = pauses();
         loop {
             let mut causes = Vec::new();
+            let mut lasting = true;
             for _ in 0..options.hosts.len() {
                 let host = {
                     let mut current = self.current();
@@ -271,12 +273,16 @@ impl Client {
                     host
                 };
                 match dial(&host, options, session, watched, &self.inner.events).await {
-                    Err(Refusal::Next(cause)) => causes.push(format!("{host}: {cause}")),
+                    Err(Refusal::Next(cause)) => {
+                        lasting = false;
+                        causes.push(format!("{host}: {cause}"));
+                    }
+                    Err(Refusal::Lasting(cause)) => causes.push(format!("{host}: {cause}")),
                     outcome => return outcome,
                 }
             }
             let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-            if started.elapsed() + pause >= options.connect_time_out {
+            if lasting || started.elapsed() + pause >= options.connect_time_out {
                 return Err(Refusal::Next(causes.join("; ")));
             }
             tokio::time::sleep(pause).await;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::live::dial::open;
 use crate::live::error::LiveError;
-use crate::live::four_letter::{FourLetterError, srvr};
+use crate::live::four_letter::srvr_over;
 use crate::live::options::ConnectOptions;
 use crate::live::{Client, Code, Op};
 
@@ -23,7 +24,7 @@ pub enum Role {
     Follower,
     /// The only one.
     Standalone,
-    /// It does not say: `srvr` is not allowed, or the port wants TLS.
+    /// It does not say: `srvr` is not allowed.
     Unknown,
     /// Every write goes through it.
     Leader,
@@ -44,30 +45,26 @@ pub struct ServerInfo {
 
 /// Asks every server what it is; those to read from first come first.
 pub async fn survey(connect: &ConnectOptions) -> Vec<ServerInfo> {
-    let asked = connect.hosts.iter().map(|host| {
-        let host = host.clone();
-        tokio::task::spawn_blocking(move || ask(host))
-    });
-    let mut servers: Vec<ServerInfo> = futures::future::join_all(asked).await.into_iter().flatten().collect();
+    let mut servers = futures::future::join_all(connect.hosts.iter().map(|host| ask(host, connect))).await;
     servers.sort_by_key(|server| server.role);
     servers
 }
 
-fn ask(host: String) -> ServerInfo {
-    match srvr(&host, SRVR_TIME_OUT) {
-        Ok(state) => {
-            let role = match state.mode.as_str() {
-                "observer" => Role::Observer,
-                "follower" => Role::Follower,
-                "standalone" => Role::Standalone,
-                "leader" => Role::Leader,
-                _ => Role::Unknown,
-            };
-            ServerInfo { host, role, version: Some(state.version) }
-        }
-        Err(FourLetterError::Answer { .. }) => ServerInfo { host, role: Role::Unknown, version: None },
-        Err(_) => ServerInfo { host, role: Role::Silent, version: None },
-    }
+async fn ask(host: &str, connect: &ConnectOptions) -> ServerInfo {
+    let asking = async {
+        let mut stream = open(host, connect).await.ok()?;
+        srvr_over(&mut *stream).await.ok()
+    };
+    let answer = tokio::time::timeout(SRVR_TIME_OUT, asking).await.ok().flatten();
+    let role = match answer.as_ref().map(|state| state.as_ref().map(|state| state.mode.as_str())) {
+        None => Role::Silent,
+        Some(Some("observer")) => Role::Observer,
+        Some(Some("follower")) => Role::Follower,
+        Some(Some("standalone")) => Role::Standalone,
+        Some(Some("leader")) => Role::Leader,
+        Some(_) => Role::Unknown,
+    };
+    ServerInfo { host: host.to_owned(), role, version: answer.flatten().map(|state| state.version) }
 }
 
 /// Whether all servers know multiRead, as far as their versions tell. Servers of two versions run side by side during
