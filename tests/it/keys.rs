@@ -1,6 +1,6 @@
 //! Passwords and key files: adding, removing, changing and rotating them.
 
-use crate::run::Home;
+use crate::run::{Home, Ran};
 
 /// A repository with a password, and how to name it with a password file.
 fn repository() -> Home {
@@ -91,4 +91,13 @@ fn no_secret_is_shown() {
             assert!(!text.contains("first") && !text.contains(&digits), "{line}: {text}");
         }
     }
+}
+
+#[test]
+fn the_key_file_to_make_may_be_set_for_later_commands_already() {
+    let home = Home::new();
+    let with_key = |line: &str| Ran::of(home.command().args(line.split_whitespace()).env("ZOOARK_KEY_FILE", "key"));
+    with_key("init --repo repo --new-key-file key").ends(0);
+    with_key("snapshots --repo repo").ends(0);
+    with_key("init --repo other --new-key-file other-key").ends(2).says("contradict");
 }

@@ -58,7 +58,7 @@ pub struct GlobalArgs {
     #[arg(long, global = true, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
-    /// A setting of the object store; may be given several times
+    /// A setting of the object store: endpoint, region, connections, timeout, connect_timeout, retries and what the kind of store has; may be given several times
     #[arg(short, long = "option", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
     pub option: Vec<(String, String)>,
 

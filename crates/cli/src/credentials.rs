@@ -36,6 +36,17 @@ pub fn given(settings: &Settings) -> anyhow::Result<Given> {
     Ok(Given::Nothing)
 }
 
+/// The key file, where the strongest layer that has a credential names one; it is not read.
+pub fn key_file(settings: &Settings) -> Option<&Path> {
+    let gives = |layer: &&Layer| {
+        layer.key_file.is_some()
+            || layer.password_file.is_some()
+            || layer.password_command.is_some()
+            || layer.password.is_some()
+    };
+    settings.layers().map(|(_, layer)| layer).find(gives)?.key_file.as_deref()
+}
+
 fn of_layer(layer: &Layer) -> anyhow::Result<Option<Given>> {
     if let Some(path) = &layer.key_file {
         return Ok(Some(Given::KeyFile(path.clone())));

@@ -48,7 +48,12 @@ struct Made {
 
 /// Runs it.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let given = opening::given_credentials(context)?;
+    let new = args.new_key_file.as_deref();
+    let given = match credentials::key_file(&context.settings) {
+        // What later commands open it with may be set already.
+        path @ Some(_) if path == new => Credentials::None,
+        _ => opening::given_credentials(context)?,
+    };
     let credentials = match (args.unencrypted, &args.new_key_file) {
         (true, _) if !given.is_none() => {
             return Err(usage("--unencrypted and a password or key file contradict each other: nothing was made"));

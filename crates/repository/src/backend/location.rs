@@ -33,7 +33,7 @@ pub struct StoreOptions {
     pub environment: BTreeMap<String, String>,
     /// Requests in flight at most.
     pub connections: usize,
-    /// How long one request may take, body included.
+    /// How long one request may take, besides a second for every [`SLOWEST`] bytes of its body.
     pub timeout: Duration,
     /// How long to wait for a connection.
     pub connect_timeout: Duration,
@@ -45,13 +45,16 @@ pub struct StoreOptions {
     pub limit_download: Option<u32>,
 }
 
+/// Bytes a second (1 Mbit/s) that a connection may be slow without being taken for dead.
+pub(super) const SLOWEST: u64 = 128 << 10;
+
 impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             options: BTreeMap::new(),
             environment: BTreeMap::new(),
             connections: 16,
-            timeout: Duration::from_mins(5),
+            timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             retries: 5,
             limit_upload: None,
@@ -191,7 +194,8 @@ fn settings<'a>(options: &'a StoreOptions, prefixes: &[&str]) -> Vec<(String, &'
 }
 
 fn client(options: &StoreOptions) -> ClientOptions {
-    ClientOptions::new().with_timeout(options.timeout).with_connect_timeout(options.connect_timeout)
+    // Requests are timed out by the store's handle, which knows their size.
+    ClientOptions::new().with_timeout_disabled().with_connect_timeout(options.connect_timeout)
 }
 
 fn no_retries() -> RetryConfig {

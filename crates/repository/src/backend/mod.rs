@@ -38,6 +38,11 @@ pub use location::StoreOptions;
 use counters::{Tally, add};
 use limit::RateLimit;
 
+/// Bytes of a whole object, or of a listing, that its time-out makes room for.
+const MOST_WHOLE: u64 = 4 << 20;
+/// Time-outs of one request after which a store is taken for dead: each took its time.
+const MOST_SILENCES: u32 = 3;
+
 /// A handle on a store. Clones share connections, limits and counters.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -123,8 +128,14 @@ impl Store {
 
     async fn read(&self, path: &str, part: Part) -> Result<Piece, StoreError> {
         let inner = &*self.inner;
+        let size = match &part {
+            // A bound on what may come, and mostly far above it.
+            Part::Whole { limit } => *limit.min(&MOST_WHOLE),
+            Part::Range(range) => range.end.saturating_sub(range.start),
+            Part::Tail(length) => *length,
+        };
         let piece = self
-            .attempt(Operation::Get, path, || async {
+            .attempt(Operation::Get, path, size, || async {
                 add(&inner.tally.get, 1);
                 inner.driver.get(path, part.clone()).await
             })
@@ -155,7 +166,7 @@ impl Store {
         let operation = if create { Operation::Create } else { Operation::Put };
         let unheard = AtomicBool::new(false);
         let result = self
-            .attempt(operation, path, || async {
+            .attempt(operation, path, bytes.len() as u64, || async {
                 add(&inner.tally.put, 1);
                 add(&inner.tally.bytes_up, bytes.len());
                 let result = inner.driver.put(path, bytes.clone(), create).await;
@@ -187,7 +198,7 @@ impl Store {
     /// Lists the objects below `prefix` in the byte order of their paths, repeating a listing that failed.
     pub async fn list_sorted(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         let mut found: Vec<ObjectInfo> = self
-            .attempt(Operation::List, prefix, || async {
+            .attempt(Operation::List, prefix, MOST_WHOLE, || async {
                 add(&self.inner.tally.list, 1);
                 self.inner.driver.list(prefix).try_collect().await
             })
@@ -198,7 +209,7 @@ impl Store {
 
     /// Deletes an object; deleting an absent one is no error.
     pub async fn delete(&self, path: &str) -> Result<(), StoreError> {
-        self.attempt(Operation::Delete, path, || async {
+        self.attempt(Operation::Delete, path, 0, || async {
             add(&self.inner.tally.delete, 1);
             self.inner.driver.delete(path).await
         })
@@ -207,22 +218,30 @@ impl Store {
 
     /// Size and time of an object.
     pub async fn head(&self, path: &str) -> Result<ObjectInfo, StoreError> {
-        self.attempt(Operation::Head, path, || async {
+        self.attempt(Operation::Head, path, 0, || async {
             add(&self.inner.tally.head, 1);
             self.inner.driver.head(path).await
         })
         .await
     }
 
-    async fn attempt<T, F, Work>(&self, operation: Operation, path: &str, work: Work) -> Result<T, StoreError>
+    /// Runs a request that moves about `size` bytes until it succeeds, or need not be repeated.
+    async fn attempt<T, F, Work>(
+        &self,
+        operation: Operation,
+        path: &str,
+        size: u64,
+        work: Work,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
         Work: Fn() -> F,
     {
         let inner = &*self.inner;
+        let timeout = inner.timeout.saturating_add(Duration::from_secs(size / location::SLOWEST));
         let once = || async {
             let _slot = inner.slots.acquire().await;
-            match tokio::time::timeout(inner.timeout, work()).await {
+            match tokio::time::timeout(timeout, work()).await {
                 Ok(result) => result,
                 Err(_) => Err(StoreError::new(StoreErrorKind::TimedOut, operation, path)),
             }
@@ -232,6 +251,12 @@ impl Store {
             .with_max_delay(Duration::from_secs(10))
             .with_jitter()
             .with_max_times(inner.retries);
-        once.retry(pauses).when(|e: &StoreError| e.kind.is_retryable()).await.map_err(|e| e.on(&inner.name))
+        let mut silences = 0;
+        let again = |error: &StoreError| {
+            silences += u32::from(matches!(error.kind, StoreErrorKind::TimedOut));
+            error.kind.is_retryable() && silences < MOST_SILENCES
+        };
+        let tell = |error: &StoreError, pause: Duration| tracing::info!(%error, ?pause, "the store is asked again");
+        once.retry(pauses).when(again).notify(tell).await.map_err(|e| e.on(&inner.name))
     }
 }

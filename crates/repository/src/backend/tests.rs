@@ -144,12 +144,24 @@ async fn a_create_whose_answer_was_lost_is_recognised() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_does_not_answer_times_out() {
-    let options = StoreOptions { retries: 1, timeout: Duration::from_secs(2), ..StoreOptions::default() };
-    let (store, plan) = faulty(&Store::memory(), &options);
-    plan.add(Operation::Get, "", Effect::Slow(Duration::from_hours(1)));
-    plan.add(Operation::Get, "", Effect::Slow(Duration::from_hours(1)));
+async fn a_store_that_does_not_answer_is_given_up_after_three_time_outs() {
+    let (store, plan) = faulty(&Store::memory(), &StoreOptions::default());
+    for _ in 0..6 {
+        plan.add(Operation::Get, "", Effect::Slow(Duration::from_hours(1)));
+    }
+    let began = tokio::time::Instant::now();
     assert_eq!(store.get("x", 1).await.unwrap_err().kind, StoreErrorKind::TimedOut);
+    assert_eq!((store.counters().get, plan.left()), (3, 3));
+    assert!(began.elapsed() < Duration::from_mins(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_body_has_the_time_it_needs() {
+    let (store, plan) = faulty(&Store::memory(), &StoreOptions { retries: 0, ..StoreOptions::default() });
+    plan.add(Operation::Put, "", Effect::Slow(Duration::from_secs(31)));
+    assert_eq!(store.put("small", Bytes::from_static(b"1")).await.unwrap_err().kind, StoreErrorKind::TimedOut);
+    plan.add(Operation::Put, "", Effect::Slow(Duration::from_secs(31)));
+    store.put("large", Bytes::from(vec![0; 1 << 20])).await.unwrap();
 }
 
 #[tokio::test]
