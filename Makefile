@@ -35,7 +35,7 @@ fmt:
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps
 
-# Each target for FUZZ_SECONDS; needs a nightly toolchain.
+# Each target for FUZZ_SECONDS.
 fuzz:
 	tests/fuzz/run.sh $(FUZZ_SECONDS)
 
