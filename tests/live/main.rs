@@ -13,7 +13,9 @@ mod booted;
 mod client;
 mod compare;
 mod ensembles;
+mod hostile;
 mod kills;
+mod proxy;
 mod retention;
 #[path = "../it/run.rs"]
 #[allow(dead_code, reason = "the tests of `it` need all of it")]

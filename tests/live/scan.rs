@@ -18,9 +18,9 @@ use crate::turn;
 
 /// Keeps what it is told.
 #[derive(Default)]
-struct Heard {
-    nodes: Mutex<u64>,
-    notes: Mutex<Vec<String>>,
+pub struct Heard {
+    pub nodes: Mutex<u64>,
+    pub notes: Mutex<Vec<String>>,
 }
 
 impl Control for Heard {
@@ -37,7 +37,7 @@ impl Control for Heard {
     }
 }
 
-async fn scanned(connect: &ConnectOptions, known: &AclMemory, max_rate: Option<u32>) -> (Scan, Heard) {
+pub async fn scanned(connect: &ConnectOptions, known: &AclMemory, max_rate: Option<u32>) -> (Scan, Heard) {
     let heard = Heard::default();
     let all = |_: &[u8]| true;
     let options = ScanOptions { connections: None, max_rate, known, wanted: &all, control: &heard };
@@ -55,7 +55,7 @@ fn as_clients_see(node: NodeRef<'_>) -> NodeRef<'_> {
 }
 
 /// Fails unless the scan has exactly the nodes that the server has on disk.
-fn assert_same_as_files(what: &str, found: &Scan, server: &Server) {
+pub fn assert_same_as_files(what: &str, found: &Scan, server: &Server) {
     let files = load_live(server);
     let on_disk: BTreeMap<&[u8], NodeRef<'_>> =
         files.tree.iter().map(|node| (node.path, as_clients_see(node))).collect();

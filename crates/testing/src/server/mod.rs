@@ -8,6 +8,7 @@ mod admin;
 mod client;
 mod ensemble;
 pub(crate) mod process;
+mod proxy;
 mod standalone;
 pub mod tls;
 
@@ -15,6 +16,7 @@ pub use admin::{Status, ask, ready, status};
 pub use client::{Client, ClientNode};
 pub use ensemble::Ensemble;
 pub use process::{Jars, free_port, wait_until};
+pub use proxy::{Fault, Frames, Proxy, Side, Then};
 pub use standalone::{Server, Setup};
 
 /// The versions under test, oldest first.

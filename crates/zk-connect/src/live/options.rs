@@ -62,12 +62,12 @@ impl Default for ConnectOptions {
             session_time_out: Duration::from_secs(30),
             server_time_out: Duration::from_secs(5),
             connect_time_out: Duration::from_secs(15),
-            request_time_out: Duration::from_mins(1),
+            request_time_out: Duration::from_secs(30),
             allow_read_only: false,
             max_requests: 512,
             max_bytes: 16 << 20,
             max_request_bytes: zk_format::file_snap_writer::DEFAULT_JUTE_MAX_BUFFER as usize,
-            max_answer_bytes: 256 << 20,
+            max_answer_bytes: 64 << 20,
         }
     }
 }

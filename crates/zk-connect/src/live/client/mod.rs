@@ -27,6 +27,8 @@ use super::wire::op;
 
 /// How often a read is tried on a new connection before its error is told.
 const READ_ATTEMPTS: usize = 4;
+/// The same where an answer was waited for in vain: that has taken its time already.
+const SILENT_ATTEMPTS: usize = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 /// A server that does not take its leave within this is left alone; the session then ends by itself.
@@ -193,7 +195,7 @@ impl Client {
                 Err(error) => Err(error),
             };
             match outcome {
-                Err(error) if error.is_transient() && attempt < READ_ATTEMPTS => {
+                Err(error) if error.is_transient() && attempt < attempts(&error) => {
                     attempt += 1;
                     tokio::time::sleep(pauses.next().unwrap_or(LONGEST_PAUSE)).await;
                 }
@@ -287,6 +289,13 @@ impl Client {
             }
             tokio::time::sleep(pause).await;
         }
+    }
+}
+
+fn attempts(error: &LiveError) -> usize {
+    match error {
+        LiveError::Lost { source: Broken::Silent(_), .. } => SILENT_ATTEMPTS,
+        _ => READ_ATTEMPTS,
     }
 }
 
