@@ -7,6 +7,7 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod build;
+mod memory;
 mod order;
 mod read;
 
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
+use self::memory::FileBytes;
 use crate::digest::{self, DigestCheck, StatedDigest};
 use crate::file_snap::{
     Entry, ReadLimits, Session, SnapError, SnapProblem, UnresolvedAcl, entry_node, entry_outline, entry_path,
@@ -27,7 +29,7 @@ use crate::types::{AclList, NodeOutline, NodeRef, Zxid};
 /// See the module's head.
 #[derive(Debug)]
 pub struct FlatTree {
-    file: Vec<u8>,
+    file: FileBytes,
     entries: Vec<Entry>,
     acls: Vec<AclList>,
     sessions: Vec<Session>,
