@@ -9,6 +9,11 @@ use crate::types::{AclList, Zxid};
 
 /// Bytes of a digest after the body.
 const DIGEST_BYTES: usize = 12;
+/// Type of a write that failed.
+const ERROR: i32 = -1;
+/// Its body. A server that applies a multi that failed turns the type of each part to −1 and leaves the part's bytes as they
+/// were (`DataTree.processTxn`); a leader whose disk is slower than its followers' writes such parts to its log.
+const ERROR_BYTES: usize = 4;
 /// A part of a multi is at least its type and the length of its buffer.
 const LEAST_PART_BYTES: usize = 8;
 
@@ -64,7 +69,7 @@ pub enum Body<'a> {
     },
     /// Type −1: a write that failed. It has a zxid and changes nothing.
     Error {
-        /// The client's error code.
+        /// The client's error code; 0 for a part of a multi that lost it.
         code: i32,
     },
     /// Types 1, 15, 19, 21.
@@ -200,6 +205,10 @@ fn read_multi<'a>(reader: &mut Reader<'a>, context: Context) -> Result<Body<'a>,
         let start = end.saturating_sub(buffer.len() as u64);
         let part = Context { kind, ..context };
         let mut inner = Reader::at(buffer, start);
+        if kind == ERROR && buffer.len() != ERROR_BYTES {
+            parts.push(Part { kind, body: Body::Error { code: 0 } });
+            continue;
+        }
         let body = read_single(&mut inner, part)?;
         inner.finish().map_err(|error| part.jute(error))?;
         parts.push(Part { kind, body });
@@ -212,7 +221,7 @@ fn read_single<'a>(reader: &mut Reader<'a>, context: Context) -> Result<Body<'a>
     match context.kind {
         -11 => read_close_session(reader, context),
         -10 => Ok(Body::CreateSession { timeout_ms: reader.i32().map_err(jute)? }),
-        -1 => Ok(Body::Error { code: reader.i32().map_err(jute)? }),
+        ERROR => Ok(Body::Error { code: reader.i32().map_err(jute)? }),
         1 | 15 | 19 | 21 => read_create(reader, context).map(Body::Create),
         2 | 20 => Ok(Body::Delete { path: context.path(reader)?, reaped: context.kind == 20 }),
         5 | 16 => Ok(Body::SetData {

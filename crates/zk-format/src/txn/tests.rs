@@ -81,6 +81,20 @@ fn a_create_from_before_3_4_has_no_parent_version() {
     assert!(matches!(txn.body, Body::Create(Create { parent_cversion: -1, .. })));
 }
 
+/// As a leader logs it whose followers had it committed first: the type says error, the bytes are still those of a create.
+#[test]
+fn a_part_of_a_failed_multi_may_have_kept_its_bytes() {
+    let parts = [create(CreateKind::Plain { ephemeral: false }), Body::Error { code: -101 }];
+    let parts = parts.into_iter().map(|body| Part { kind: body.kind(), body }).collect();
+    let body = Body::Multi { parts };
+    let mut payload = encode(&Txn { header: header(&body), body, digest: None });
+    payload[HEADER_BYTES + 4..HEADER_BYTES + 8].copy_from_slice(&(-1i32).to_be_bytes());
+    let read = Txn::decode(&payload, 0).unwrap();
+    let error = |code| Part { kind: -1, body: Body::Error { code } };
+    assert_eq!(read.body, Body::Multi { parts: vec![error(0), error(-101)] });
+    assert!(read.body.is_failed_multi() && !read.body.changes_nodes());
+}
+
 #[rstest]
 #[case(17)]
 #[case(3)]
