@@ -494,7 +494,21 @@ public final class Workload {
      * A line for each node, by path: path in hex, stat, ACL, data. Strings are as jute has them; data is "null",
      * or length and CRC-32.
      */
-    private static String dump(final ZooKeeper zk, String file) throws Exception {
+    private static String dump(ZooKeeper zk, String file) throws Exception {
+        for (int attempt = 1; ; attempt++) {
+            try {
+                return dumpOnce(zk, file);
+            } catch (IllegalStateException failed) {
+                // A server under load was seen to answer a few reads with a marshalling error.
+                if (attempt == 3) {
+                    throw failed;
+                }
+                Thread.sleep(1000);
+            }
+        }
+    }
+
+    private static String dumpOnce(final ZooKeeper zk, String file) throws Exception {
         sync(zk);
         final Semaphore window = new Semaphore(WINDOW);
         final List<String> lines = Collections.synchronizedList(new ArrayList<String>());
