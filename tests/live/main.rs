@@ -16,6 +16,8 @@ mod ensembles;
 mod hostile;
 mod kills;
 mod proxy;
+mod restore_live;
+mod restore_live_faults;
 mod retention;
 #[path = "../it/run.rs"]
 #[allow(dead_code, reason = "the tests of `it` need all of it")]

@@ -22,6 +22,8 @@ pub struct Context {
     pub output: Arc<Output>,
     /// Handed to the engine.
     pub monitor: Progress,
+    /// Whether details were asked for.
+    pub verbose: bool,
     stop: Arc<AtomicBool>,
 }
 
@@ -45,7 +47,7 @@ impl Context {
             Style::Lines
         };
         let monitor = Progress::new(style, Arc::clone(&output), Arc::clone(&stop));
-        Ok(Self { settings, output, monitor, stop })
+        Ok(Self { settings, output, monitor, verbose: global.verbose > 0, stop })
     }
 
     /// Hands all results to the reader.

@@ -35,6 +35,9 @@ use crate::args::Cli;
 use crate::context::Context;
 use crate::exit::Exit;
 
+/// Name and version, as snapshots keep them.
+pub(crate) const PROGRAM: &str = concat!("zooark ", env!("CARGO_PKG_VERSION"));
+
 /// Runs the command given in the process's arguments; never panics on a closed pipe.
 pub fn main() -> ExitCode {
     forbid_core_dumps();

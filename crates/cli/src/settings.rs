@@ -175,13 +175,19 @@ impl Settings {
         if self.get(|layer| layer.no_cache).unwrap_or(false) {
             return None;
         }
-        let home = |name: &str| self.environment.get(name).filter(|value| Path::new(value).is_absolute());
-        self.get(|layer| layer.cache_dir.clone()).or_else(|| {
-            home("XDG_CACHE_HOME")
-                .map(PathBuf::from)
-                .or_else(|| home("HOME").map(|home| Path::new(home).join(".cache")))
-                .map(|cache| cache.join("zooark"))
-        })
+        self.get(|layer| layer.cache_dir.clone()).or_else(|| self.users("XDG_CACHE_HOME", ".cache"))
+    }
+
+    /// Where what an interrupted operation has to know is kept: below the user's state directory, else the working one.
+    pub fn state_dir(&self) -> PathBuf {
+        self.users("XDG_STATE_HOME", ".local/state").unwrap_or_else(|| PathBuf::from(".zooark"))
+    }
+
+    /// Our folder in one of the user's own directories.
+    fn users(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let absolute = |name: &str| self.environment.get(name).map(Path::new).filter(|value| value.is_absolute());
+        let own = absolute(variable).map(PathBuf::from);
+        own.or_else(|| Some(absolute("HOME")?.join(below_home))).map(|directory| directory.join("zooark"))
     }
 }
 

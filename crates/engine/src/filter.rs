@@ -58,6 +58,12 @@ impl Filter {
         list('+', &self.include) + &list('-', &self.exclude)
     }
 
+    /// The filter that a [`Filter::canonical`] text is of.
+    pub fn from_canonical(text: &str) -> Result<Self, FilterError> {
+        let list = |sign: char| -> Vec<&str> { text.lines().filter_map(|line| line.strip_prefix(sign)).collect() };
+        Self::new(&list('+'), &list('-'))
+    }
+
     /// Whether the node itself is wanted (or covered by a pattern for one of its ancestors).
     pub fn selects(&self, path: &[u8]) -> bool {
         if self.is_empty() {
@@ -85,6 +91,19 @@ impl Filter {
         !self.exclude.iter().any(|pattern| pattern.covers(&text))
             && self.include.iter().any(|pattern| pattern.may_lie_below(&text))
     }
+}
+
+/// The pattern that matches one path, whatever characters it has. Bytes that are not UTF-8 match any character.
+pub fn literal(path: &[u8]) -> String {
+    let mut pattern = String::new();
+    for c in String::from_utf8_lossy(path).chars() {
+        match c {
+            '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!' => pattern.extend(['[', c, ']']),
+            char::REPLACEMENT_CHARACTER => pattern.push('?'),
+            c => pattern.push(c),
+        }
+    }
+    pattern
 }
 
 impl Pattern {
@@ -139,6 +158,18 @@ mod tests {
         let some = filter(&["/a/*/c", "/x/**/z"], &[]);
         assert!(some.selects(b"/a/b/c/d") && !some.selects(b"/a/b/b/c"));
         assert!(some.selects(b"/x/1/2/z") && some.leads_to(b"/a/b") && some.leads_to(b"/x/1/2"));
+    }
+
+    #[test]
+    fn a_literal_path_matches_itself_alone_and_canonical_texts_come_back() {
+        for path in ["/a", "/a*b", "/a?", "/[x]", "/{a,b}", "/!a", "/ü 日"] {
+            let only = filter(&[&literal(path.as_bytes())], &[]);
+            assert!(only.selects(path.as_bytes()) && only.selects(format!("{path}/x").as_bytes()), "{path}");
+            assert!(!only.selects(b"/axb") && !only.selects(b"/x") && !only.selects(b"/b"), "{path}");
+        }
+        let both = filter(&["/b", "/a/*"], &["/a/tmp"]);
+        assert_eq!(Filter::from_canonical(&both.canonical()).unwrap().canonical(), both.canonical());
+        assert!(Filter::from_canonical("").unwrap().is_empty());
     }
 
     #[test]

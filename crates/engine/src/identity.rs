@@ -16,7 +16,7 @@ const OLDEST: usize = 16;
 const MAX_ID: usize = 1024;
 
 /// Where applications keep the id of their cluster, below the root or below one first-level node.
-const WELL_KNOWN: [&str; 3] = ["/cluster/id", "/ledgers/INSTANCEID", "/hbaseid"];
+pub(crate) const WELL_KNOWN: [&str; 3] = ["/cluster/id", "/ledgers/INSTANCEID", "/hbaseid"];
 
 /// The signs of one tree.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,6 +24,7 @@ pub mod reference;
 pub mod repo;
 pub mod report;
 pub mod restore;
+pub mod restore_live;
 pub mod retention;
 pub mod snapshots;
 pub mod state;

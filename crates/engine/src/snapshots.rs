@@ -5,6 +5,7 @@ use repository::Snapshot;
 use repository::manifest;
 use zk_format::Zxid;
 
+use crate::backup::is_before_restore;
 use crate::error::{EngineError, ErrorKind};
 use crate::monitor::Monitor;
 use crate::reference::SnapshotRef;
@@ -78,7 +79,7 @@ pub fn is_within(snapshot: &Snapshot, scope: &Scope) -> bool {
 
 /// Whether `latest`, times and zxids may mean it.
 fn counts(snapshot: &Snapshot) -> bool {
-    !snapshot.is_suspect() && !snapshot.is_incomplete()
+    !snapshot.is_suspect() && !snapshot.is_incomplete() && !is_before_restore(&snapshot.manifest.body.fields)
 }
 
 /// A stored time; one outside the calendar becomes its nearest end.
@@ -187,7 +188,7 @@ fn choose(snapshots: Vec<Snapshot>, reference: &SnapshotRef) -> Result<Snapshot,
         let aside = if held_back == 0 {
             String::new()
         } else {
-            format!(" ({held_back} suspect or incomplete snapshots do not count; name one by its id)")
+            format!(" ({held_back} suspect, incomplete or pre-restore snapshots do not count; name one by its id)")
         };
         none(format!("no snapshot is {reference}{aside}; `zooark snapshots` lists them"))
     })

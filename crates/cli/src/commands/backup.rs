@@ -120,7 +120,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         source,
         live: args.live.settings(context)?,
         cluster: selection::cluster(args.cluster.as_deref(), context),
-        host: args.host.clone().or_else(|| settings.get(|layer| layer.host.clone())).unwrap_or_else(host_name),
+        host: args.host.clone().unwrap_or_else(|| selection::host(context)),
         tags: either(&args.tag, settings.get(|layer| layer.tags.clone())),
         filter: Filter::new(&include, &exclude).map_err(|error| usage(error.to_string()))?,
         time: args.time,
@@ -131,7 +131,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         max_shrink: args.max_shrink.or_else(|| settings.get(|layer| layer.max_shrink)).unwrap_or(DEFAULT_MAX_SHRINK),
         to_zxid: args.to_zxid,
         compression: args.compression.or_else(|| settings.get(|layer| layer.compression)),
-        program: concat!("zooark ", env!("CARGO_PKG_VERSION")).to_owned(),
+        program: crate::PROGRAM.to_owned(),
+        purpose: backup::Purpose::Regular,
     };
     let repo = opening::repository(context)?;
     context.catch_interrupts()?;
@@ -149,10 +150,6 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     } else {
         Exit::Done
     })
-}
-
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 fn show(summary: &BackupSummary, context: &Context) -> anyhow::Result<()> {

@@ -38,6 +38,12 @@ pub fn cluster(given: Option<&str>, context: &Context) -> String {
         .unwrap_or_else(|| "default".to_owned())
 }
 
+/// This host's name in snapshots: as configured, else the system's.
+pub fn host(context: &Context) -> String {
+    let configured = context.settings.get(|layer| layer.host.clone());
+    configured.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
 /// Narrows which snapshots are meant.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct ScopeArgs {

@@ -7,9 +7,9 @@ use repository::session::Committed;
 use zk_connect::Endpoint;
 use zk_format::{digest, load};
 
-use super::BackupRequest;
 use super::prepare::Prepared;
 use super::store::Stored;
+use super::{BEFORE_RESTORE, BackupRequest, Purpose};
 use crate::acls;
 use crate::error::{EngineError, ErrorKind};
 use crate::repo::now;
@@ -67,7 +67,10 @@ impl Prepared {
                 ..BackupCounters::default()
             },
             original: None,
-            extra: acls::entry(&self.acls).into_iter().collect(),
+            extra: acls::entry(&self.acls)
+                .into_iter()
+                .chain((request.purpose == Purpose::BeforeRestore).then(|| (BEFORE_RESTORE.to_owned(), Vec::new())))
+                .collect(),
         })
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use repository::LineageId;
-use repository::manifest::Manifest;
+use repository::manifest::{Manifest, SnapshotFields};
 use repository::session::{BackupSession, CommitOutcome};
 use zk_connect::Endpoint;
 use zk_format::Zxid;
@@ -69,13 +69,36 @@ pub struct BackupRequest {
     pub compression: Option<i32>,
     /// Name and version of the program, kept in the snapshot.
     pub program: String,
+    /// What the snapshot is taken for.
+    pub purpose: Purpose,
+}
+
+/// What a snapshot is taken for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be restored some day.
+    #[default]
+    Regular,
+    /// To undo the restore that follows: in a lineage of its own, never `latest`, never suspect.
+    BeforeRestore,
+}
+
+/// The manifest's entry of a snapshot that was taken before a restore.
+const BEFORE_RESTORE: &str = "before-restore";
+
+/// Whether a snapshot was taken only to undo a restore.
+pub fn is_before_restore(fields: &SnapshotFields) -> bool {
+    fields.extra.iter().any(|(name, _)| name == BEFORE_RESTORE)
 }
 
 /// Takes a backup.
 pub fn run(repo: &Repo, request: &BackupRequest, monitor: &dyn Monitor) -> Result<BackupSummary, EngineError> {
     let started = Instant::now();
     let source = &request.source;
-    let class = source_class(request)?;
+    let class = match (source_class(request)?, request.purpose) {
+        (class, Purpose::Regular) => class,
+        (_, Purpose::BeforeRestore) => BEFORE_RESTORE,
+    };
     let lineage = repo.lineage(&request.cluster, chroot(source), &request.filter.canonical(), class);
     for _ in 0..ATTEMPTS {
         monitor.check()?;
@@ -154,7 +177,9 @@ fn attempt(
     let read = read(repo, request, parent.as_ref(), trusted.as_ref(), monitor)?;
     refuse_partial(&read, request)?;
     let mut prepared = prepare::prepare(repo, &session, parent.as_ref(), read, monitor)?;
-    prepared.judge(trusted.as_ref(), request.max_shrink);
+    if request.purpose == Purpose::Regular {
+        prepared.judge(trusted.as_ref(), request.max_shrink);
+    }
     let unchanged = prepared.is_unchanged();
     if request.dry_run || (unchanged && !request.force && !request.full) {
         return Ok(Some(prepared.summary(request, parent.as_ref(), None)));

@@ -43,6 +43,7 @@ pub fn request(source: &Path) -> BackupRequest {
         to_zxid: None,
         compression: None,
         program: "test".to_owned(),
+        purpose: engine::backup::Purpose::Regular,
     }
 }
 

@@ -55,6 +55,8 @@ pub struct ServerState {
     pub version: String,
     /// Znodes, as counted by the server.
     pub nodes: Option<u64>,
+    /// Client connections, this one among them.
+    pub connections: Option<u64>,
 }
 
 /// Sends `srvr` and reads the answer.
@@ -89,6 +91,7 @@ fn parse_srvr(answer: &str) -> Option<ServerState> {
         mode: field("Mode").unwrap_or("unknown").to_owned(),
         version: field("Zookeeper version").unwrap_or("unknown").to_owned(),
         nodes: field("Node count").and_then(|count| count.parse().ok()),
+        connections: field("Connections").and_then(|count| count.parse().ok()),
     })
 }
 

@@ -1,0 +1,198 @@
+//! Restores into ensembles that do not hold still: other clients write meanwhile, the program is killed, servers are.
+
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use engine::restore_live::plan::Plan;
+use engine::restore_live::{self, LiveRequest, LiveRestoreSummary, Offer, Policy};
+use engine::snapshots::{self, Scope};
+use engine::{Access, Repo, Silent, SnapshotRef};
+use repository::backend::StoreOptions;
+use repository::cache::CacheOptions;
+use repository::keys::{Credentials, KeyFile};
+use testing::server::{Client as JavaClient, Ensemble, Server, Setup, long, wait_until};
+use zk_connect::Endpoint;
+use zk_format::AclList;
+
+use crate::client::{extended, options};
+use crate::restore_live::{Hand, Program, assert_restored};
+use crate::turn;
+
+fn repo(program: &Program) -> Repo {
+    let access = Access {
+        location: program.0.path("repository").display().to_string(),
+        store: StoreOptions::default(),
+        credentials: Credentials::KeyFile(KeyFile::parse(&std::fs::read(program.0.path("key")).unwrap()).unwrap()),
+        cache: CacheOptions::none(),
+    };
+    Repo::open(&access).unwrap()
+}
+
+fn request(repo: &Repo, program: &Program, target: &Server) -> LiveRequest {
+    let latest: SnapshotRef = "latest".parse().unwrap();
+    let Endpoint::Live(spec) = Endpoint::parse(&format!("zk://{}", target.address())).unwrap() else { unreachable!() };
+    LiveRequest {
+        snapshot: snapshots::resolve(repo, &latest, &Scope::default(), &Silent::default()).unwrap(),
+        path: Vec::new(),
+        target: spec,
+        live: engine::live::LiveSettings { auth: options(&[]).auth, ..Default::default() },
+        filter: engine::Filter::default(),
+        remap: Vec::new(),
+        policy: Policy::Overwrite,
+        delete: true,
+        data_only: false,
+        counter_limit: Some(1000),
+        accept_lower_counters: false,
+        preserve_versions: Vec::new(),
+        resume: false,
+        verify: true,
+        safety_snapshot: false,
+        dry_run: false,
+        yes_really: true,
+        jute_max_buffer: 1_048_575,
+        state_dir: program.0.path("state"),
+        host: "host".to_owned(),
+        program: "test".to_owned(),
+        now: engine::repo::now(),
+    }
+}
+
+/// Between the plan and its application somebody else writes: every such node stays as that somebody left it, and is
+/// told.
+#[test]
+fn what_others_changed_after_the_plan_is_left_to_them() {
+    let _turn = turn::take();
+    let program = Program::new();
+    let server = Server::start("3.9.4", extended()).unwrap();
+    let hand = Hand::of(&server);
+    for path in ["/a", "/a/set", "/a/listed", "/a/gone", "/a/made", "/b"] {
+        hand.create(path, "old");
+    }
+    program.back_up(&server);
+    let repo = repo(&program);
+    let request = request(&repo, &program, &server);
+    hand.set("/a/set", "ours");
+    hand.set("/a/gone", "ours");
+    hand.delete("/a/made");
+    hand.set_acl("/a/listed", &AclList::world());
+    hand.create("/b/too-much", "ours");
+    hand.create("/b/stays", "ours");
+    let mut meanwhile = |offer: &Offer, _: &Plan| {
+        assert_eq!((offer.plan.set, offer.plan.create, offer.plan.delete), (2, 1, 2), "{offer:?}");
+        hand.set("/a/set", "theirs");
+        hand.delete("/a/gone");
+        hand.create("/a/made", "theirs");
+        hand.set("/b/too-much", "theirs");
+        hand.create("/b/stays/for", "theirs");
+        Ok(true)
+    };
+    let restored = restore_live::run(&repo, &request, &mut meanwhile, &Silent::default()).unwrap();
+    let failed: Vec<&str> = restored.failures.iter().map(|said| said.path.as_str()).collect();
+    assert_eq!(failed, ["/a/gone", "/a/made", "/a/set", "/b/too-much", "/b/stays"], "{:?}", restored.failures);
+    assert!(restored.is_incomplete());
+    for path in ["/a/set", "/a/made", "/b/too-much", "/b/stays/for"] {
+        assert_eq!(hand.text(path), "theirs", "{path}");
+    }
+    let differs: Vec<&str> = restored.differences.iter().map(|said| said.path.as_str()).collect();
+    for path in ["/a/set", "/a/gone", "/a/made", "/b/too-much", "/b/stays"] {
+        assert!(differs.contains(&path), "{path} is not among {differs:?}");
+    }
+    // Nobody interferes any more.
+    let restored: LiveRestoreSummary =
+        restore_live::run(&repo, &request, &mut |_, _| Ok(true), &Silent::default()).unwrap();
+    assert!(!restored.is_incomplete(), "{restored:?}");
+    assert_eq!((hand.text("/a/set"), hand.names("/b")), ("old".to_owned(), Vec::new()));
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(program: &Program, arguments: &str) -> Running {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_zooark-under-test"));
+    let home = program.0.path("");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &home).current_dir(&home);
+    command.args(["--repo", "repository", "--key-file", "key"]).args(arguments.split_whitespace());
+    Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+}
+
+/// Killed after ever more transactions, and resumed: in the end every node is there once, as it was, with its ACL.
+#[test]
+fn a_restore_killed_anywhere_is_resumed() {
+    let _turn = turn::take();
+    let program = Program::new();
+    let mut source = Server::start("3.9.4", extended()).unwrap();
+    let mut java = JavaClient::connect("3.9.4", &source.address()).unwrap();
+    java.workload(if long() { 30_000 } else { 3_000 }).unwrap();
+    // Each ACL is a transaction of its own: room for a kill among them.
+    let hand = Hand::of(&source);
+    hand.create("/closed", "c");
+    let list = AclList::encode(&[zk_format::Acl { perms: 31, scheme: b"digest".to_vec(), id: b"bob:hash".to_vec() }]);
+    for index in 0..500 {
+        hand.create_as(&format!("/closed/{index}"), "x", &list, zk_connect::live::CreateMode::Persistent);
+    }
+    drop(hand);
+    let seen = java.dump().unwrap();
+    let snapshot = program.back_up(&source);
+    source.stop().unwrap();
+
+    let target = Server::start("3.9.4", extended()).unwrap();
+    let line = format!("restore {snapshot} zk://{} --zk-auth-file auth --yes --no-safety-snapshot", target.address());
+    let mut killed = 0;
+    for writes in [1, 3, 9, 20, 60, 200, 400] {
+        let before = target.zxid().unwrap().0;
+        let mut running = start(&program, &format!("{line} --resume"));
+        let over = || target.zxid().is_ok_and(|zxid| zxid.0 >= before + 6 + writes);
+        wait_until(Duration::from_mins(2), || over() || running.0.try_wait().is_ok_and(|ended| ended.is_some()))
+            .unwrap();
+        killed += usize::from(running.0.try_wait().unwrap().is_none());
+        drop(running);
+    }
+    assert!(killed >= 3, "only {killed} runs were killed before their end");
+    let restored = program.summary(&format!("{line} --resume"), 0);
+    assert_eq!((&restored["verified"], &restored["differences"]), (&true.into(), &serde_json::json!([])), "{restored}");
+    java.run(&format!("connect a {}", target.address())).unwrap();
+    assert_restored(&seen, &java.dump().unwrap());
+    assert_eq!(program.summary(&line, 0)["empty"], true);
+}
+
+/// The leader dies while it is written to, and another one takes over.
+#[test]
+fn a_restore_outlives_the_leader() {
+    let _turn = turn::take();
+    let program = Program::new();
+    let mut source = Server::start("3.9.4", extended()).unwrap();
+    let mut java = JavaClient::connect("3.9.4", &source.address()).unwrap();
+    java.workload(if long() { 30_000 } else { 8_000 }).unwrap();
+    let seen = java.dump().unwrap();
+    let snapshot = program.back_up(&source);
+    source.stop().unwrap();
+
+    let mut ensemble =
+        Ensemble::start("3.9.4", 3, &Setup { properties: extended().properties, ..Setup::default() }).unwrap();
+    let hosts: Vec<String> = ensemble.members().iter().map(Server::address).collect();
+    let leader = ensemble.leader().unwrap();
+    let begun = ensemble.members()[leader].status().unwrap().nodes;
+    let line = format!("restore {snapshot} zk://{} --zk-auth-file auth --yes --no-safety-snapshot", hosts.join(","));
+    let mut running = start(&program, &line);
+    let follower = ensemble.followers()[0];
+    wait_until(Duration::from_mins(2), || {
+        ensemble.members()[follower].status().is_ok_and(|status| status.nodes > begun + 20)
+    })
+    .unwrap();
+    ensemble.member(leader).kill9().unwrap();
+    let ended = running.0.wait().unwrap();
+    ensemble.member(leader).start_again().unwrap();
+    ensemble.wait_ready().unwrap();
+    ensemble.wait_same_zxid().unwrap();
+    java.run(&format!("connect a {}", hosts[leader])).unwrap();
+    assert_restored(&seen, &java.dump().unwrap());
+    assert_eq!(ended.code(), Some(0));
+    assert_eq!(program.summary(&line, 0)["empty"], true);
+}
