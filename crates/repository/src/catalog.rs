@@ -30,9 +30,9 @@ pub struct CatalogEntry {
     pub body: ManifestBody,
 }
 
-/// A new catalog's path.
-pub fn new_catalog_path() -> String {
-    format!("catalog/{}", Ulid::generate().to_string())
+/// A catalog's path.
+pub fn catalog_path(name: Ulid) -> String {
+    format!("catalog/{}", name.to_string())
 }
 
 /// Whether a path names a catalog.
@@ -78,7 +78,7 @@ impl CatalogWriter {
     /// Makes a catalog of what is left.
     pub(crate) fn close(&mut self, crypto: &Crypto) -> Result<(), RepositoryError> {
         if !self.entries.is_empty() {
-            let path = new_catalog_path();
+            let path = catalog_path(Ulid::generate());
             let object = encode_catalog(crypto, &path, &self.entries)?;
             self.full.push((path, object));
         }

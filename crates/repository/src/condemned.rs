@@ -2,7 +2,8 @@
 //!
 //! Generations are consecutive, created once, removed in ascending order, and the highest is never removed. So a writer
 //! that has seen generation n reads n and n + 1, and knows that all is read when n is there and n + 1 is not. The first
-//! generation is kept for good: where it is absent there has never been a list.
+//! generation is empty and kept for good: where it is absent there has never been a list. It is no n of a writer's, for when it
+//! is there and the second is not, later ones may have come and the second gone.
 
 use std::collections::BTreeSet;
 
@@ -17,6 +18,8 @@ use crate::seal::{open_object, seal_object};
 
 const VERSION: u8 = 1;
 const MAX_BODY: usize = 64 << 20;
+/// The generation that is there for as long as there are lists.
+pub(crate) const FIRST: u64 = 1;
 /// Longest list, bytes.
 pub const MAX_CONDEMNED: u64 = 64 << 20;
 
@@ -65,12 +68,15 @@ pub struct Avoid {
     pub packs: BTreeSet<PackId>,
 }
 
-/// Reads the lists. With `known` from an earlier reading that is a look whether its newest list is still there (none,
-/// if there were no lists; a list never changes, so its bytes need not travel again) and one GET of each later number up
-/// to the first that is absent; without, one LIST and a GET of each.
+/// Reads the lists. With `known` from an earlier reading that is a look whether its newest list is still there (a GET of the
+/// first, if there were no lists; a list never changes, so its bytes need not travel again) and one GET of each later
+/// number up to the first that is absent; without, one LIST and a GET of each.
 pub async fn read_condemned(store: &Store, crypto: &Crypto, known: Option<Avoid>) -> Result<Avoid, RepositoryError> {
     let mut avoid = match known {
-        Some(known) if known.newest == 0 => known,
+        Some(known) if known.newest <= FIRST => match fetch(store, crypto, FIRST).await? {
+            None => return Ok(Avoid::default()),
+            Some(_) => list_all(store, crypto).await?,
+        },
         // While the newest known list is there, so is every later one.
         Some(known) if is_there(store, known.newest).await? => known,
         _ => list_all(store, crypto).await?,
@@ -81,6 +87,16 @@ pub async fn read_condemned(store: &Store, crypto: &Crypto, known: Option<Avoid>
         avoid.newest = next;
     }
     Ok(avoid)
+}
+
+/// Whether no list is newer than this one, which was the newest at some time; 0 if there was none. Looks, and
+/// reads nothing.
+pub(crate) async fn is_newest(store: &Store, generation: u64) -> Result<bool, RepositoryError> {
+    match generation {
+        0 => Ok(!is_there(store, FIRST).await?),
+        FIRST => Ok(false),
+        known => Ok(is_there(store, known).await? && !is_there(store, known.saturating_add(1)).await?),
+    }
 }
 
 async fn is_there(store: &Store, generation: u64) -> Result<bool, RepositoryError> {
@@ -135,9 +151,11 @@ mod tests {
         assert_eq!(read_condemned(&store, &crypto, Some(none.clone())).await.unwrap(), none);
         let spent = store.counters().since(&before);
         assert_eq!((spent.get, spent.list), (1, 0));
+        assert!(is_newest(&store, 0).await.unwrap());
         write(&store, &crypto, 1).await;
         write(&store, &crypto, 2).await;
-        let two = read_condemned(&store, &crypto, Some(none)).await.unwrap();
+        assert!(!is_newest(&store, 0).await.unwrap() && is_newest(&store, 2).await.unwrap());
+        let two = read_condemned(&store, &crypto, Some(none.clone())).await.unwrap();
         assert_eq!((two.newest, two.packs.len()), (2, 2));
         write(&store, &crypto, 3).await;
         let before = store.counters();
@@ -149,9 +167,13 @@ mod tests {
         write(&store, &crypto, 4).await;
         store.delete(&condemned_path(2)).await.unwrap();
         store.delete(&condemned_path(3)).await.unwrap();
-        let four = read_condemned(&store, &crypto, Some(two)).await.unwrap();
-        assert_eq!(four.newest, 4);
-        assert!(four.packs.contains(&PackId(Ulid(4))));
+        let one = Avoid { newest: 1, ..Avoid::default() };
+        for known in [none, one, two] {
+            assert!(!is_newest(&store, known.newest).await.unwrap());
+            let four = read_condemned(&store, &crypto, Some(known)).await.unwrap();
+            assert_eq!(four.newest, 4);
+            assert!(four.packs.contains(&PackId(Ulid(4))));
+        }
     }
 
     #[test]

@@ -2,17 +2,17 @@
 //!
 //! ```text
 //! 1  where the highest number of a lineage would go, a tombstone takes the next one
-//! 2  where a gap would be behind a manifest, an empty condemned list is written
+//! 2  an empty condemned list is written
 //! 3  the entries of the packs that the manifests introduced go into an index segment
 //! 4  the manifests are deleted, then their notes
 //! ```
 //!
-//! Step 2 is for writers that remember the newest manifest and look whether the next number is free: in a gap it would be.
-//! A list they have not seen makes them list the lineage instead.
+//! Step 2 is for writers that looked whether the next number is free: in a gap it is. One that remembers the newest
+//! manifest lists the lineage instead when there is a list it has not seen, and one that took a number looks for such a list
+//! afterwards.
 //!
 //! A crash after 1 leaves a tombstone that stands for nothing, after 2 an empty list, after 3 a segment that says nothing new,
-//! within 4 some
-//! snapshots forgotten and others not, or notes of a snapshot that is gone, which prune removes. Nothing is locked: a
+//! within 4 some snapshots forgotten and others not, or notes of a snapshot that is gone, which prune removes. Nothing is locked: a
 //! writer that builds upon a snapshot while it is forgotten refers to its packs, and those are only deleted a grace period
 //! after a list says so.
 
@@ -21,7 +21,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use futures::{StreamExt, stream};
 
 use crate::backend::{StoreError, StoreErrorKind};
-use crate::clock::now_ms;
 use crate::condemned::Condemned;
 use crate::error::RepositoryError;
 use crate::ids::{LineageId, SnapshotId};
@@ -60,11 +59,22 @@ pub(crate) fn is_refusal(error: &StoreError) -> bool {
 type Numbers = BTreeMap<u64, Vec<String>>;
 
 impl Repository {
-    /// Forgets these snapshots. Which to forget is the caller's decision. A LIST, a PUT or two and a DELETE for each, and
+    /// Forgets these snapshots. Which to forget is the caller's decision. Two LISTs, two PUTs, a DELETE for each, and
     /// a PUT for each lineage whose newest number goes. A store that refuses to delete is no error: see
     /// [`Forgotten::refused`].
     pub async fn forget(&self, doomed: &[&Manifest], dry_run: bool) -> Result<Forgotten, RepositoryError> {
-        let shared = &*self.shared;
+        self.shared.forget_manifests(doomed, dry_run).await
+    }
+}
+
+impl Shared {
+    /// See [`Repository::forget`].
+    pub(crate) async fn forget_manifests(
+        &self,
+        doomed: &[&Manifest],
+        dry_run: bool,
+    ) -> Result<Forgotten, RepositoryError> {
+        let shared = self;
         let mut done = Forgotten::default();
         if doomed.is_empty() {
             return Ok(done);
@@ -80,10 +90,6 @@ impl Repository {
                 (!at.iter().any(stays)).then_some((*lineage, *seq))
             })
             .collect();
-        let has_gap = numbers.values().any(|used| {
-            let pairs = used.iter().zip(used.iter().skip(1));
-            pairs.into_iter().any(|((_, at), (_, next))| at.iter().any(stays) && !next.iter().any(stays))
-        });
         if dry_run {
             done.forgotten = doomed.iter().map(|m| m.id).collect();
             done.tombstones = going.len() as u64;
@@ -94,10 +100,8 @@ impl Repository {
                 done.tombstones = done.tombstones.saturating_add(1);
             }
         }
-        if has_gap {
-            let nothing = Condemned { since_ms: now_ms(), ..Condemned::default() };
-            write_list(shared, &nothing).await?;
-        }
+        let nothing = Condemned { since_ms: shared.clock.now_ms(), ..Condemned::default() };
+        write_list(shared, &nothing).await?;
         let entries: BTreeMap<_, _> =
             doomed.iter().flat_map(|m| &m.body.new_packs).map(|new| (new.pack, new.clone())).collect();
         for segment in divide(entries.into_values(), &Replaced::new())? {
@@ -127,7 +131,7 @@ impl Repository {
     /// The numbers in use of each lineage that loses snapshots, and the manifests that have them.
     async fn numbers(&self, doomed: &[&Manifest]) -> Result<BTreeMap<LineageId, Numbers>, RepositoryError> {
         let lineages: BTreeSet<LineageId> = doomed.iter().map(|m| m.lineage).collect();
-        let store = &self.shared.store;
+        let store = &self.store;
         let listed = match lineages.first().filter(|_| lineages.len() == 1) {
             Some(only) => store.list_sorted(&format!("snapshots/{only}/")).await?,
             None => store.list_sorted("snapshots/").await?,
@@ -149,12 +153,9 @@ async fn write_tombstone(shared: &Shared, lineage: LineageId, seq: u64) -> Resul
         return Err(RepositoryError::Inconsistent { object: format!("snapshots/{lineage}"), what });
     };
     let exclusive = shared.creates_exclusively().await?;
-    let path = if exclusive {
-        manifest_path(lineage, next)
-    } else {
-        shared_manifest_path(lineage, next, ulid::Ulid::generate())
-    };
-    let body = ManifestBody::Tombstone { time_ms: now_ms() };
+    let path =
+        if exclusive { manifest_path(lineage, next) } else { shared_manifest_path(lineage, next, shared.clock.name()) };
+    let body = ManifestBody::Tombstone { time_ms: shared.clock.now_ms() };
     let object = encode_manifest(&shared.crypto, &path, &body)?.into();
     match shared.store.put_if_absent(&path, object).await {
         Ok(()) => Ok(true),

@@ -42,15 +42,16 @@ pub fn snapshot_of_path(path: &str) -> Option<SnapshotId> {
     snapshot.parse().ok()
 }
 
-/// Writes a note, which must be newer than all others of the snapshot: `after` is the newest known.
+/// Writes a note under `name`, or a later one: it must be newer than all others of the snapshot, of which `after` is the newest
+/// known.
 pub async fn write_note(
     store: &Store,
     crypto: &Crypto,
     snapshot: SnapshotId,
     note: &Note,
+    mut name: Ulid,
     after: Option<Ulid>,
 ) -> Result<Ulid, RepositoryError> {
-    let mut name = Ulid::generate();
     // A clock behind the last writer's must not make this note lose.
     if let Some(after) = after.filter(|a| *a >= name) {
         name = after.increment().unwrap_or(after);
@@ -79,7 +80,11 @@ pub async fn newest_note(
     let listed = store.list_sorted(&notes_prefix(snapshot)).await?;
     let newest = listed.iter().rev().find_map(|o| Some((o, Ulid::from_string(o.path.rsplit('/').next()?).ok()?)));
     let Some((object, name)) = newest else { return Ok(None) };
-    let bytes = store.get(&object.path, MAX_NOTE).await?;
+    let bytes = match store.get(&object.path, MAX_NOTE).await {
+        // The snapshot is being forgotten.
+        Err(e) if e.is_not_found() => return Ok(None),
+        other => other?,
+    };
     Ok(Some((name, decode_note(crypto, &object.path, &bytes)?)))
 }
 
@@ -97,10 +102,10 @@ mod tests {
         let future = Ulid::from_parts(u64::MAX >> 20, 3);
         let old = Note { accepted: false, written_ms: 1, ..Note::default() };
         let new = Note { accepted: true, tags: Some(vec!["a".to_owned()]), ..Note::default() };
-        write_note(&store, &crypto, id, &old, Some(future)).await.unwrap();
+        write_note(&store, &crypto, id, &old, Ulid::generate(), Some(future)).await.unwrap();
         let (name, found) = newest_note(&store, &crypto, id).await.unwrap().unwrap();
         assert_eq!(found, old);
-        write_note(&store, &crypto, id, &new, Some(name)).await.unwrap();
+        write_note(&store, &crypto, id, &new, Ulid::generate(), Some(name)).await.unwrap();
         assert_eq!(newest_note(&store, &crypto, id).await.unwrap().unwrap().1, new);
     }
 

@@ -112,13 +112,10 @@ pub struct FinishedPack {
 }
 
 impl PackBuilder {
-    /// An empty pack with a new name and key.
-    pub fn new(crypto: &Crypto) -> Result<Self, CryptoError> {
-        Ok(Self::named(PackId(Ulid::generate()), crypto.new_object_key()?))
-    }
-
-    fn named(pack: PackId, key: ObjectKey) -> Self {
-        Self { pack, key, bytes: object_header(ObjectKind::Pack, VERSION).to_vec(), blobs: Vec::new() }
+    /// An empty pack with this name, which nobody ever used, and a new key.
+    pub fn named(pack: PackId, crypto: &Crypto) -> Result<Self, CryptoError> {
+        let key = crypto.new_object_key()?;
+        Ok(Self { pack, key, bytes: object_header(ObjectKind::Pack, VERSION).to_vec(), blobs: Vec::new() })
     }
 
     /// The pack's name.
@@ -249,7 +246,7 @@ mod tests {
     }
 
     fn pack(crypto: &Crypto) -> FinishedPack {
-        let mut builder = PackBuilder::new(crypto).unwrap();
+        let mut builder = PackBuilder::named(PackId(Ulid::generate()), crypto).unwrap();
         builder.push(BlobId([1; 32]), BlobKind::Leaf, 10, b"sealed one");
         builder.push(BlobId([2; 32]), BlobKind::Value, 20, b"sealed number two");
         builder.finish(crypto).unwrap()

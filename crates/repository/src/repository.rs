@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::backend::Store;
 use crate::blobs::BlobSource;
 use crate::cache::{self, Cache, CacheOptions, CacheStatus};
-use crate::clock::now_ms;
+use crate::clock::{Clock, now_ms};
 use crate::config::{
     CHUNKING, CONFIG_PATH, Config, DEFAULT_GRACE_S, MAX_CONFIG, StoreFacts, decode_config, encode_config, read_head,
 };
@@ -169,6 +169,15 @@ impl Repository {
         Ok(Self { shared: Arc::new(Shared::new(store.clone(), crypto, config, cache)), keyring, slot })
     }
 
+    /// Goes by these clocks from now on. Only what was just opened can change its clocks.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.clock = clock;
+        }
+        self
+    }
+
     /// The repository's id.
     pub fn id(&self) -> RepositoryId {
         self.shared.crypto.repository()
@@ -228,8 +237,9 @@ impl Repository {
         let newest = newest_note(&self.shared.store, &self.shared.crypto, snapshot).await?;
         let (after, mut note) = newest.map_or((None, Note::default()), |(name, note)| (Some(name), note));
         change(&mut note);
-        note.written_ms = now_ms();
-        write_note(&self.shared.store, &self.shared.crypto, snapshot, &note, after).await?;
+        note.written_ms = self.shared.clock.now_ms();
+        let name = self.shared.clock.name();
+        write_note(&self.shared.store, &self.shared.crypto, snapshot, &note, name, after).await?;
         Ok(note)
     }
 

@@ -38,9 +38,9 @@ pub struct Segment {
 /// Packs and their successors.
 pub type Replaced = BTreeMap<PackId, BTreeSet<PackId>>;
 
-/// A new segment's path.
-pub fn new_segment_path() -> String {
-    format!("index/{}", Ulid::generate().to_string())
+/// A segment's path.
+pub fn segment_path(name: Ulid) -> String {
+    format!("index/{}", name.to_string())
 }
 
 /// Whether a path names a segment.
@@ -97,7 +97,7 @@ pub(crate) fn divide(
 impl Shared {
     /// Writes a segment under a new name; gives its path.
     pub(crate) async fn write_segment(&self, segment: &Segment) -> Result<String, RepositoryError> {
-        let path = new_segment_path();
+        let path = segment_path(self.clock.name());
         let object = encode_segment(&self.crypto, &path, segment)?;
         self.store.put(&path, object.into()).await?;
         Ok(path)

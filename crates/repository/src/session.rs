@@ -3,13 +3,15 @@
 //! ```text
 //! begin:  condemned lists, then the newest manifest n of the lineage, confirmed: it is there and n + 1 is not
 //! put:    blobs that the parent cannot reach go into packs, which are uploaded as they fill
-//! commit: last pack, time check, manifest n + 1 created if absent, time check
+//! commit: last pack, time check, manifest n + 1 created if absent, a look whether there are new lists
 //! ```
 //!
 //! A crash before the manifest leaves packs that nothing names; prune takes them. A writer refers only to blobs it
 //! uploaded or that its live parent's packs hold, and to those only where no condemned list names the pack; and it takes
-//! less than half the grace period from reading the lists to the manifest, by a clock that counts suspension and by the
-//! store's own time. So nothing it refers to is deleted under it.
+//! less than half the grace period from reading the lists to the manifest, by a clock that counts suspension. Afterwards it
+//! looks for lists it has not seen, and only if there are any at the packs themselves: so a machine that was frozen as a
+//! whole, whose clocks stood still, does not claim to have stored what was deleted under it. What is not safe is withdrawn as
+//! `forget` would do it.
 
 mod base;
 
@@ -23,13 +25,12 @@ use tokio::task::JoinHandle;
 
 use crate::backend::StoreError;
 use crate::blobs::{BlobError, BlobSink, BlobSource, PlainBlob};
-use crate::clock::now_ms;
-use crate::condemned::read_condemned;
+use crate::condemned::{FIRST, generation_of_path, is_newest, read_condemned};
 use crate::error::RepositoryError;
 use crate::ids::{BlobId, BlobKind, LineageId, PackId, SnapshotId};
 use crate::manifest::{
     MAX_TABLES, Manifest, ManifestBody, SnapshotFields, SnapshotManifest, StackTable, encode_manifest, manifest_path,
-    place_indexes, shared_manifest_path,
+    parse_path, place_indexes, shared_manifest_path,
 };
 use crate::pack::{FinishedPack, PackBuilder, PackIndex, TARGET_PACK, pack_path};
 use crate::reader::BlobReader;
@@ -152,23 +153,25 @@ impl BackupSession {
         let stack = stack.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         self.upload_all().await?;
         let named: HashSet<PackId> = stack.iter().flat_map(|t| t.packs.iter().copied()).collect();
-        let (new_packs, pack_times) = {
+        let new_packs = {
             let packs = self.packs();
             let new: Vec<_> = packs.finished.iter().filter(|(i, _)| named.contains(&i.pack)).cloned().collect();
             fields.counters.added_bytes = packs.uploaded_bytes;
             fields.counters.added_blobs = packs.placed.len() as u64;
-            (place_indexes(&new)?, new.iter().map(|(i, _)| i.pack).collect::<Vec<_>>())
+            place_indexes(&new)?
         };
-        fields.counters.duration_ms = u64::try_from(self.base.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        fields.counters.duration_ms =
+            u64::try_from(self.shared.clock.since(self.base.began).as_millis()).unwrap_or(u64::MAX);
         let limit = self.time_limit();
-        if self.elapsed() >= limit {
+        // Its own packs are on a list if they have been lying around since an earlier attempt.
+        if self.elapsed() >= limit || named.iter().any(|pack| self.base.avoid.packs.contains(pack)) {
             return Err(RepositoryError::TooSlow { limit_s: limit.as_secs() });
         }
         let body = SnapshotManifest { parent: self.base.parent.as_ref().map(|p| p.id), fields, stack, new_packs };
         let path = if self.base.exclusive {
             manifest_path(self.lineage, self.base.next_seq)
         } else {
-            shared_manifest_path(self.lineage, self.base.next_seq, ulid::Ulid::generate())
+            shared_manifest_path(self.lineage, self.base.next_seq, self.shared.clock.name())
         };
         let object: Bytes =
             encode_manifest(&self.shared.crypto, &path, &ManifestBody::Snapshot(Box::new(body)))?.into();
@@ -176,10 +179,7 @@ impl BackupSession {
         let answer = tokio::time::timeout(MANIFEST_PUT, put).await;
         match answer {
             Ok(Ok(())) => {}
-            Ok(Err(e)) if e.is_already_exists() => {
-                self.base = Base::find(&self.shared, self.lineage).await?;
-                return Ok(CommitOutcome::Overtaken);
-            }
+            Ok(Err(e)) if e.is_already_exists() => return self.overtaken().await,
             Ok(Err(e)) => return Err(e.into()),
             // The request may still arrive; the time check decides whether that would be safe.
             Err(_) => match self.shared.fetch_manifest(&path).await? {
@@ -187,12 +187,15 @@ impl BackupSession {
                 _ => return Err(RepositoryError::TooSlow { limit_s: MANIFEST_PUT.as_secs() }),
             },
         }
-        self.verify_in_time(&path, &named, &pack_times, limit).await?;
         let manifest = self.shared.decode(&path, &object)?.ok_or_else(|| RepositoryError::Inconsistent {
             object: path.clone(),
             what: "it was written as a snapshot and reads as none".to_owned(),
         })?;
-        keep_newest(&self.shared, self.lineage, self.base.avoid.newest, &path, &object);
+        if !self.is_safe(&manifest, &named, limit).await? {
+            self.shared.forget_manifests(&[&manifest], false).await?;
+            return self.overtaken().await;
+        }
+        keep_newest(&self.shared, self.lineage, self.base.avoid.newest, manifest.seq, &path, &object);
         let packs = self.packs();
         let committed = Committed {
             manifest,
@@ -205,8 +208,8 @@ impl BackupSession {
     /// Time since the lists were read, by whichever clock says more: a virtual machine that was frozen shows it on the wall
     /// clock alone.
     fn elapsed(&self) -> Duration {
-        let wall = SystemTime::now().duration_since(self.base.began_wall).unwrap_or_default();
-        self.base.began.elapsed().max(wall)
+        let wall = self.shared.clock.wall().duration_since(self.base.began_wall).unwrap_or_default();
+        self.shared.clock.since(self.base.began).max(wall)
     }
 
     fn time_limit(&self) -> Duration {
@@ -316,42 +319,68 @@ impl BackupSession {
         packs.uploads.push(task);
     }
 
-    /// After the manifest's PUT: was everything it refers to safe until then?
-    async fn verify_in_time(
+    /// Finds the base anew. The time that was taken counts on: packs were uploaded in it.
+    async fn overtaken(&mut self) -> Result<CommitOutcome, RepositoryError> {
+        let (began, began_wall) = (self.base.began, self.base.began_wall);
+        self.base = Base { began, began_wall, ..Base::find(&self.shared, self.lineage).await? };
+        Ok(CommitOutcome::Overtaken)
+    }
+
+    /// After the manifest's PUT: whether its number is its own, and nothing it refers to was or will be deleted. While there
+    /// is no list but those it knows, nothing can be on its way out and no number was given back.
+    async fn is_safe(
         &self,
-        path: &str,
+        manifest: &Manifest,
         named: &HashSet<PackId>,
-        new_packs: &[PackId],
         limit: Duration,
-    ) -> Result<(), RepositoryError> {
-        let store = &self.shared.store;
-        // The store's own time tells of a machine that was frozen as a whole.
-        let manifest_time = async { store.head(path).await.map(|o| o.modified) };
-        let first_pack = async {
-            match new_packs.first() {
-                Some(pack) => store.head(&pack_path(*pack)).await.map(|o| Some(o.modified)),
-                None => Ok(None),
+    ) -> Result<bool, RepositoryError> {
+        let (shared, store) = (&self.shared, &self.shared.store);
+        if self.elapsed() < limit && is_newest(store, self.base.avoid.newest).await? {
+            return Ok(true);
+        }
+        if self.elapsed() >= limit || !self.lists_are_young(manifest, limit).await? {
+            tracing::warn!(began = ?self.base.began_wall, "the backup took longer than half the grace period; verifying");
+            let avoid = read_condemned(store, &shared.crypto, Some(self.base.avoid.clone())).await?;
+            for pack in named {
+                let gone = match store.head(&pack_path(*pack)).await {
+                    Ok(_) => avoid.packs.contains(pack),
+                    Err(e) if e.is_not_found() => true,
+                    Err(e) => return Err(e.into()),
+                };
+                if gone {
+                    shared.forget_manifests(&[manifest], false).await?;
+                    return Err(RepositoryError::PrunedMeanwhile { pack: pack.to_string() });
+                }
             }
+        }
+        // A number that others used and gave back has a higher one behind it.
+        let listed = store.list_sorted(&format!("snapshots/{}/", self.lineage)).await?;
+        let highest = listed.iter().filter_map(|o| parse_path(&o.path)).map(|(_, seq)| seq).max();
+        Ok(!self.base.exclusive || highest.is_none_or(|highest| highest <= manifest.seq))
+    }
+
+    /// Whether every list that came since the lists were read is so young, by the store's time, that the manifest was there
+    /// long before anything on it is deleted.
+    async fn lists_are_young(&self, manifest: &Manifest, limit: Duration) -> Result<bool, RepositoryError> {
+        let written = match self.shared.store.head(&manifest.path).await {
+            Ok(object) => object.modified,
+            Err(e) if e.is_not_found() => return Ok(false),
+            Err(e) => return Err(e.into()),
         };
-        let (manifest_time, first_pack) = futures::try_join!(manifest_time, first_pack)?;
-        let by_store = first_pack.and_then(|t| manifest_time.duration_since(t).ok()).unwrap_or_default();
-        if self.elapsed() < limit && by_store < limit {
-            return Ok(());
-        }
-        tracing::warn!(began = ?self.base.began_wall, "the backup took longer than half the grace period; verifying");
-        let avoid = read_condemned(store, &self.shared.crypto, Some(self.base.avoid.clone())).await?;
-        for pack in named {
-            let gone = match store.head(&pack_path(*pack)).await {
-                Ok(_) => avoid.packs.contains(pack),
-                Err(e) if e.is_not_found() => true,
-                Err(e) => return Err(e.into()),
+        let known = self.base.avoid.newest.max(FIRST);
+        let mut expected = known;
+        for list in self.shared.store.list_sorted("condemned/").await? {
+            let Some(generation) = generation_of_path(&list.path).filter(|generation| *generation > known) else {
+                continue;
             };
-            if gone {
-                store.delete(path).await?;
-                return Err(RepositoryError::PrunedMeanwhile { pack: pack.to_string() });
+            expected = expected.saturating_add(1);
+            let is_young = written.duration_since(list.modified).unwrap_or_default() < limit;
+            // One that is missing was old enough to be removed.
+            if generation != expected || !is_young {
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -400,7 +429,7 @@ impl BackupSession {
                 let mut packs = self.packs();
                 let open = match &mut packs.open {
                     Some(open) => open,
-                    None => packs.open.insert(PackBuilder::new(&self.shared.crypto).map_err(|e| failed(Box::new(e)))?),
+                    None => packs.open.insert(self.shared.new_pack().map_err(|e| failed(Box::new(e)))?),
                 };
                 (open.id(), open.key().clone())
             };
@@ -449,6 +478,6 @@ impl BackupSession {
     /// Milliseconds since 1970 at which the lists were read.
     pub fn began_ms(&self) -> i64 {
         let since = self.base.began_wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or_else(|_| now_ms())
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     }
 }

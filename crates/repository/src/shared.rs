@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::backend::Store;
 use crate::cache::Cache;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::crypto::{Crypto, CryptoError, ObjectKey, WrappedKey};
 use crate::error::RepositoryError;
@@ -16,7 +17,7 @@ use crate::ids::{BlobId, PackId, SnapshotId};
 use crate::key_slots::forget_slot;
 use crate::locations::Locations;
 use crate::manifest::{MAX_MANIFEST, Manifest, ManifestBody, decode_manifest, parse_path};
-use crate::pack::{PackIndex, TAIL_READ, Tail, pack_path, read_tail};
+use crate::pack::{PackBuilder, PackIndex, TAIL_READ, Tail, pack_path, read_tail};
 use crate::probe::creates_exclusively;
 use crate::segment::with_successors;
 
@@ -28,6 +29,7 @@ pub(crate) struct Shared {
     pub(crate) crypto: Crypto,
     pub(crate) config: Config,
     pub(crate) cache: Cache,
+    pub(crate) clock: Clock,
     pub(crate) locations: RwLock<Locations>,
     /// Sealed blobs that came along with a pack's footer.
     pub(crate) at_hand: Mutex<HashMap<BlobId, (WrappedKey, Bytes)>>,
@@ -48,6 +50,7 @@ impl Shared {
             crypto,
             config,
             cache,
+            clock: Clock::default(),
             locations: RwLock::default(),
             at_hand: Mutex::default(),
             handle: Handle::current(),
@@ -62,6 +65,7 @@ impl Shared {
             crypto: self.crypto.clone(),
             config: self.config.clone(),
             cache: Cache::off(),
+            clock: self.clock.clone(),
             locations: RwLock::default(),
             at_hand: Mutex::default(),
             handle: self.handle.clone(),
@@ -83,6 +87,11 @@ impl Shared {
         let found = creates_exclusively(&self.store).await?;
         self.cache.put_fact(&fact, if found { b"1" } else { b"0" });
         Ok(found)
+    }
+
+    /// An empty pack with a name and key of its own.
+    pub(crate) fn new_pack(&self) -> Result<PackBuilder, CryptoError> {
+        PackBuilder::named(PackId(self.clock.name()), &self.crypto)
     }
 
     /// Unwraps an object key, once per object.

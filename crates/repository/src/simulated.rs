@@ -50,12 +50,13 @@ impl Default for Simulation {
 impl Simulation {
     /// An empty store. Its clock stands at this machine's time until it is moved.
     pub fn new() -> Self {
-        let world = World {
-            objects: BTreeMap::new(),
-            now: SystemTime::now(),
-            judge: Box::new(|_, _| Verdict::Do),
-            creates_exclusively: true,
-        };
+        Self::starting(SystemTime::now())
+    }
+
+    /// An empty store whose clock stands at this time.
+    pub fn starting(now: SystemTime) -> Self {
+        let world =
+            World { objects: BTreeMap::new(), now, judge: Box::new(|_, _| Verdict::Do), creates_exclusively: true };
         Self(Arc::new(Mutex::new(world)))
     }
 
@@ -75,6 +76,11 @@ impl Simulation {
         world.now += time;
     }
 
+    /// The store's time.
+    pub fn now(&self) -> SystemTime {
+        self.world().now
+    }
+
     /// Decides what becomes of every request from now on.
     pub fn judge(&self, judge: impl FnMut(Operation, &str) -> Verdict + Send + 'static) {
         self.world().judge = Box::new(judge);
@@ -83,6 +89,11 @@ impl Simulation {
     /// Whether creating what exists is refused. A store that cannot do it replaces the object.
     pub fn set_creates_exclusively(&self, exclusive: bool) {
         self.world().creates_exclusively = exclusive;
+    }
+
+    /// Whether it is.
+    pub fn creates_exclusively(&self) -> bool {
+        self.world().creates_exclusively
     }
 
     /// Paths of all objects.

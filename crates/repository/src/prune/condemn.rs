@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::survey::{List, Survey, read_lists};
 use super::{PruneOptions, Pruned};
-use crate::condemned::{Condemned, condemned_path, encode_condemned};
+use crate::condemned::{Condemned, FIRST, condemned_path, encode_condemned};
 use crate::error::RepositoryError;
 use crate::ids::PackId;
 use crate::shared::Shared;
@@ -55,13 +55,26 @@ fn carried(survey: &Survey) -> impl Iterator<Item = PackId> + '_ {
     packs.filter(|pack| survey.named.contains_key(pack) || survey.reachable.contains(pack))
 }
 
+/// The first list says only that there are lists.
+async fn write_first(shared: &Shared) -> Result<(), RepositoryError> {
+    let path = condemned_path(FIRST);
+    let object = encode_condemned(&shared.crypto, &path, &Condemned::default())?.into();
+    match shared.store.put_if_absent(&path, object).await {
+        Err(e) if !e.is_already_exists() => Err(e.into()),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a list as the next generation; gives its number.
 pub(crate) async fn write_list(shared: &Shared, body: &Condemned) -> Result<u64, RepositoryError> {
     let exclusive = shared.creates_exclusively().await?;
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let newest = read_lists(shared).await?.into_keys().next_back().unwrap_or(0);
-        let generation = newest.saturating_add(1);
+        if newest < FIRST {
+            write_first(shared).await?;
+        }
+        let generation = newest.max(FIRST).saturating_add(1);
         let path = condemned_path(generation);
         let object = encode_condemned(&shared.crypto, &path, body)?.into();
         // Where a store cannot create exclusively, two prunes may write one generation. The later list stands; packs that

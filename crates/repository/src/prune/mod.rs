@@ -21,7 +21,6 @@ mod tidy;
 
 use std::sync::Arc;
 
-use crate::clock::Moment;
 use crate::config::Config;
 use crate::error::RepositoryError;
 use crate::repository::Repository;
@@ -109,7 +108,7 @@ impl Repository {
     ) -> Result<Pruned, RepositoryError> {
         let shared = Arc::clone(&self.shared);
         let wait = shared.handle.clone();
-        let began = Moment::now();
+        let began = shared.clock.moment();
         step("looking through the repository")?;
         let mut survey = wait.block_on(Survey::take(&shared, options))?;
         let mut done = survey.amounts();

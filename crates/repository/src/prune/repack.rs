@@ -177,7 +177,7 @@ pub(super) fn repack(
         done.rewritten.add(new.size);
     }
     // The new packs are named by nothing until the segment is there, and are garbage after a grace period.
-    if !survey.grace.is_zero() && began.elapsed() >= survey.grace / 2 {
+    if !survey.grace.is_zero() && nodes.shared.clock.since(began) >= survey.grace / 2 {
         return Err(RepositoryError::TooSlow { limit_s: (survey.grace / 2).as_secs() });
     }
     for segment in divide(packs, &replaced)? {
@@ -247,7 +247,7 @@ impl<'n> Copier<'n> {
             let framed = frame_blob(plain, DEFAULT_LEVEL).map_err(|e| RepositoryError::writing(&path, e))?;
             let open = match &mut self.open {
                 Some(open) => open,
-                None => self.open.insert(PackBuilder::new(&shared.crypto)?),
+                None => self.open.insert(shared.new_pack()?),
             };
             let sealed =
                 seal_blob(&shared.crypto, open.key(), &framed).map_err(|e| RepositoryError::writing(&path, e))?;

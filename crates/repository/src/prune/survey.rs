@@ -236,7 +236,7 @@ fn orphaned<'a>(notes: &'a [ObjectInfo], ids: &'a HashSet<SnapshotId>) -> impl I
 /// The store's time. A dry run writes nothing and takes this machine's.
 async fn store_now(shared: &Shared, dry_run: bool) -> Result<SystemTime, RepositoryError> {
     if dry_run {
-        return Ok(SystemTime::now());
+        return Ok(shared.clock.wall());
     }
     let says_nothing = ulid::Ulid::generate().to_string();
     shared.store.put(CLOCK_PATH, says_nothing.into()).await?;

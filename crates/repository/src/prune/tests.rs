@@ -57,7 +57,8 @@ async fn garbage_goes_in_two_steps_a_grace_period_apart() {
     assert_eq!((young.young.packs, young.condemned.packs, packs(&simulation)), (1, 0, 2));
     simulation.advance(DAY);
     let dry = prune_with(&repository, &PruneOptions { dry_run: true, ..PruneOptions::default() }).unwrap();
-    assert_eq!(simulation.paths().iter().filter(|p| p.starts_with("condemned/")).count(), 0, "{dry:?}");
+    let lists = simulation.paths().iter().filter(|p| p.starts_with("condemned/")).count();
+    assert_eq!(lists, 2, "the first and that of forget: {dry:?}");
     let first = prune(&repository);
     assert_eq!((first.condemned.packs, first.deleted.packs, packs(&simulation)), (1, 0, 2));
     let early = prune(&repository);
@@ -91,10 +92,10 @@ async fn a_pack_that_became_needed_is_rescued_and_avoided() {
     let store = simulation.store();
     let repository = new_repository(&store, &CacheOptions::none()).await;
     let parent = full(&repository, "shared").await;
+    simulation.advance(DAY);
     let mut slow = repository.begin_backup(LINEAGE).await.unwrap();
     let pruner = reopen(&store, &CacheOptions::none()).await;
     pruner.forget(&[&parent], false).await.unwrap();
-    simulation.advance(DAY);
     assert_eq!(prune(&pruner).condemned.packs, 1);
     // The number after the parent is a tombstone now; without the parent there is nothing to build upon, but the
     // manifest that was under way is written all the same when the tombstone is missed.

@@ -38,7 +38,7 @@ fn newest_fact(lineage: LineageId) -> String {
 impl Base {
     pub(super) async fn find(shared: &Shared, lineage: LineageId) -> Result<Self, RepositoryError> {
         let exclusive = shared.creates_exclusively().await?;
-        let (began, began_wall) = (Moment::now(), SystemTime::now());
+        let (began, began_wall) = (shared.clock.moment(), shared.clock.wall());
         let known = shared.cache.fact(AVOID_FACT).and_then(|fact| {
             let (newest, packs) = decode::<(u64, Vec<PackId>), MAX_FACT>("cached lists", &fact).ok()?;
             Some(Avoid { newest, packs: packs.into_iter().collect() })
@@ -79,8 +79,7 @@ async fn newest_manifest(
     generation: u64,
 ) -> Result<(Option<Manifest>, u64), RepositoryError> {
     if exclusive
-        && let Some(path) = known_newest(shared, lineage, generation)
-        && let Some((_, mut seq)) = parse_path(&path)
+        && let Some((path, mut seq)) = known_newest(shared, lineage, generation)
         && let Some(cached) = shared.cache.manifest(&path)
         && let Some(mut object) = shared.fetch_manifest(&path).await?
         && object == cached
@@ -92,7 +91,7 @@ async fn newest_manifest(
             (seq, path, object) = (next, next_path, later);
         }
         if let Some(manifest) = shared.decode(&path, &object)? {
-            keep_newest(shared, lineage, generation, &path, &object);
+            keep_newest(shared, lineage, generation, seq, &path, &object);
             return Ok((Some(manifest), seq));
         }
     }
@@ -104,21 +103,23 @@ async fn newest_manifest(
     for (_, path) in numbered.into_iter().rev() {
         let Some(object) = shared.fetch_manifest(&path).await? else { continue };
         if let Some(manifest) = shared.decode(&path, &object)? {
-            keep_newest(shared, lineage, generation, &path, &object);
+            keep_newest(shared, lineage, generation, newest_seq, &path, &object);
             return Ok((Some(manifest), newest_seq));
         }
     }
     Ok((None, newest_seq))
 }
 
-/// The newest manifest as the cache knows it, if no list was written since.
-fn known_newest(shared: &Shared, lineage: LineageId, generation: u64) -> Option<String> {
+/// The newest manifest as the cache knows it, and the highest number, which may be that of a tombstone or of a gap before
+/// one; if no list was written since.
+fn known_newest(shared: &Shared, lineage: LineageId, generation: u64) -> Option<(String, u64)> {
     let fact = String::from_utf8(shared.cache.fact(&newest_fact(lineage))?.into()).ok()?;
-    let (path, then) = fact.split_once(' ')?;
-    (then.parse() == Ok(generation)).then(|| path.to_owned())
+    let mut parts = fact.split(' ');
+    let (path, then, seq) = (parts.next()?, parts.next()?, parts.next()?.parse().ok()?);
+    (then.parse() == Ok(generation)).then(|| (path.to_owned(), seq))
 }
 
-pub(super) fn keep_newest(shared: &Shared, lineage: LineageId, generation: u64, path: &str, object: &[u8]) {
+pub(super) fn keep_newest(shared: &Shared, lineage: LineageId, generation: u64, seq: u64, path: &str, object: &[u8]) {
     shared.cache.put_manifest(path, object);
-    shared.cache.put_fact(&newest_fact(lineage), format!("{path} {generation}").as_bytes());
+    shared.cache.put_fact(&newest_fact(lineage), format!("{path} {generation} {seq}").as_bytes());
 }
