@@ -1,10 +1,15 @@
-//! The rules that let backups, `forget` and `prune` run at once, as a model of the protocol alone: `docs/concurrency.md` in
-//! words. The real code is crashed at each of its requests in `crates/repository`. A failing seed is printed; `ZOOARK_TEST_LONG=1` runs many more of them.
+//! What may run at once, in two ways. `model` is the protocol alone, its rules as a few hundred lines that try a million schedules;
+//! `real` plays the repository's own code against a store in memory. `docs/concurrency.md` has the rules in words. A seed
+//! that fails is printed; `ZOOARK_TEST_LONG=1` tries many more.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod model;
 mod random;
+mod real;
 
-/// How many seeds to try: a few, or many where there is time.
+/// How many seeds to try: a few, or many where there is time, or `ZOOARK_SIM_SEEDS`.
 fn seeds(few: u64, many: u64) -> std::ops::Range<u64> {
-    0..if std::env::var_os("ZOOARK_TEST_LONG").is_some() { many } else { few }
+    let given = std::env::var("ZOOARK_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
+    0..given.unwrap_or(if std::env::var_os("ZOOARK_TEST_LONG").is_some() { many } else { few })
 }

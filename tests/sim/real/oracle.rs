@@ -65,9 +65,8 @@ impl Oracle {
         let path = &request.path;
         match &request.ask {
             Ask::Put(_) | Ask::Create(_) if path.starts_with("packs/") => {
-                if !self.packs.insert(path.clone()) {
-                    return Err(format!("{path} is written a second time"));
-                }
+                let is_new = self.packs.insert(path.clone());
+                return if is_new { Ok(()) } else { Err(format!("{path} is written a second time")) };
             }
             Ask::Put(bytes) | Ask::Create(bytes) => {
                 let Some(number) = parse_path(path) else { return Ok(()) };

@@ -425,11 +425,8 @@ impl Play {
         self.told.crashes += 1;
         let life = self.hosts[host].life.clone();
         self.stage.bury(host, &life);
-        loop {
-            match self.stage.settle(host) {
-                Standing::Ended => break,
-                Standing::Waits(request) => return Err(format!("a dead process asks for {}", request.path)),
-            }
+        if let Standing::Waits(request) = self.stage.settle(host) {
+            return Err(format!("a dead process asks for {}", request.path));
         }
         if let Some(running) = self.running[host].take() {
             let outcome = running.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
