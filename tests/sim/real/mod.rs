@@ -85,5 +85,5 @@ fn every_snapshot_restores_whatever_happens() {
     let sum = sum.into_inner().unwrap();
     println!("{sum:?}");
     // A simulation in which nothing happens proves nothing.
-    assert!(sum.commits > 4 * plays && sum.deleted_packs > plays && sum.crashes > plays, "{sum:?}");
+    assert!(sum.commits > 4 * plays && sum.deleted_packs > plays / 2 && sum.crashes > plays, "{sum:?}");
 }
