@@ -9,6 +9,7 @@ mod forget;
 mod incomplete;
 mod inspect;
 mod keys;
+mod kills;
 mod main_job;
 mod run;
 mod runbook;

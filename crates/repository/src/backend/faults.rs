@@ -1,7 +1,9 @@
 //! A store that fails on demand, for tests.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +14,22 @@ use futures::{FutureExt, StreamExt};
 use super::driver::{Driver, ObjectInfo, Part, Piece};
 use super::error::{Operation, StoreError, StoreErrorKind};
 use super::{Store, StoreOptions};
+
+/// A step of a store's work. The process dies here, as by `kill -9`, if `ZOOARK_TEST_DIE_AT` is the number of this step; where it
+/// died is written to the file that `ZOOARK_TEST_DIED_AT` names.
+pub fn step(what: &str, path: &Path) {
+    static LAST: LazyLock<Option<u64>> =
+        LazyLock::new(|| std::env::var("ZOOARK_TEST_DIE_AT").ok().and_then(|step| step.parse().ok()));
+    static STEPS: AtomicU64 = AtomicU64::new(1);
+    let Some(last) = *LAST else { return };
+    if STEPS.fetch_add(1, Ordering::SeqCst) == last {
+        if let Some(place) = std::env::var_os("ZOOARK_TEST_DIED_AT") {
+            // Nothing can be done about it here; the test finds no file.
+            let _ = std::fs::write(place, format!("{what} {}", path.display()));
+        }
+        std::process::abort();
+    }
+}
 
 /// One planned fault, used up by the first request it matches.
 #[derive(Debug, Clone)]

@@ -20,12 +20,18 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::driver::{Driver, ObjectInfo, Part, Piece};
+#[cfg(any(test, feature = "conformance"))]
+use super::faults::step;
 use super::error::{Operation, StoreError, StoreErrorKind};
 
 const TEMPORARY: &str = ".tmp-";
 const CLAIM: &str = ".claim-";
 /// A claim is held for one rename; one this old belongs to a writer that died.
 const CLAIM_AGE: Duration = Duration::from_mins(10);
+
+/// A place where a test may let the process die.
+#[cfg(not(any(test, feature = "conformance")))]
+fn step(_: &str, _: &Path) {}
 
 /// A local directory.
 #[derive(Debug)]
@@ -47,7 +53,11 @@ impl LocalDirectory {
         let root = Arc::clone(&self.root);
         let owned = path.to_owned();
         async move {
-            let result = tokio::task::spawn_blocking(move || work(&root, &owned)).await;
+            let work = move || {
+                step("before", &root.join(&owned));
+                work(&root, &owned)
+            };
+            let result = tokio::task::spawn_blocking(work).await;
             match result {
                 Ok(done) => done.map_err(|e| classify(operation, path, e)),
                 Err(join) => Err(StoreError::new(StoreErrorKind::Other, operation, path).because(join)),
@@ -91,10 +101,7 @@ impl Driver for LocalDirectory {
     }
 
     fn delete<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.run(Operation::Delete, path, |root, path| match fs::remove_file(root.join(path)) {
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-            other => other,
-        })
+        self.run(Operation::Delete, path, |root, path| delete(&root.join(path)))
     }
 
     fn head<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
@@ -158,16 +165,34 @@ fn write(root: &Path, path: &str, bytes: &[u8], create: bool) -> io::Result<()> 
         }
         other => other?,
     };
-    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    let written = file.write_all(bytes).and_then(|()| {
+        step("written", &temporary);
+        file.sync_all()
+    });
     let named = written.and_then(|()| {
+        step("synced", &temporary);
         if create { name_if_absent(&temporary, &target, &folder) } else { fs::rename(&temporary, &target) }
     });
+    step("named", &target);
     // After a link the temporary name is superfluous, after a failure it is litter; after a rename it is gone.
     match fs::remove_file(&temporary) {
         Err(e) if e.kind() != ErrorKind::NotFound => named.and(Err(e))?,
         _ => named?,
     }
     sync_folder(&folder)
+}
+
+/// Deletes a file. That of a snapshot is synced: what it needed may be deleted next, and must not go before it.
+fn delete(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    }
+    step("deleted", path);
+    match path.parent().filter(|folder| folder.parent().is_some_and(|above| above.ends_with("snapshots"))) {
+        Some(folder) => sync_folder(folder),
+        None => Ok(()),
+    }
 }
 
 fn new_file(path: &Path) -> io::Result<File> {
