@@ -22,7 +22,9 @@ mod retention;
 #[path = "../it/run.rs"]
 #[allow(dead_code, reason = "the tests of `it` need all of it")]
 mod run;
+mod sasl;
 mod scan;
+mod second_reader;
 mod setups;
 mod state;
 mod stores;

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use testing::server::{Client as JavaClient, Fault, Proxy, Server, Setup, Side, Then};
-use zk_connect::live::scan::AclMemory;
+use zk_connect::live::scan::{AclMemory, ScanOptions, scan};
 use zk_connect::live::{Client, ConnectOptions, CreateMode, LiveError, Op, OpResult};
 use zk_format::AclList;
 
 use crate::client::{extended, options, run};
-use crate::scan::{assert_same_as_files, scanned};
+use crate::scan::{Heard, assert_same_as_files, scanned};
 use crate::turn;
 
 /// Sessions at a time.
@@ -162,6 +162,38 @@ fn a_scan_survives_its_connections(#[case] version: &str) {
         let (found, heard) = run(async { scanned(&through(&proxy), &AclMemory::default(), None).await });
         let notes = heard.notes.lock().unwrap().clone();
         assert!(proxy.frames().len() > 2 * (round + 1), "no connection was cut");
+        assert!(found.is_exact(), "{notes:?}");
         assert_same_as_files(&format!("after {after} bytes of {side:?}, {notes:?}"), &found, &server);
     }
+}
+
+/// What changed while a watch was without its connection nobody tells: everything is read again.
+#[test]
+fn a_lost_watch_makes_the_scan_begin_again() {
+    let _turn = turn::take();
+    let server = Server::start("3.9.4", extended()).unwrap();
+    let mut java = JavaClient::connect("3.9.4", &server.address()).unwrap();
+    java.workload(3_000).unwrap();
+    let proxy = Proxy::start(server.port()).unwrap();
+    proxy.then([None, Some(Fault { side: Side::Answers, after: 100_000, then: Then::Cut })]);
+    let (found, notes) = run(async {
+        let direct = Client::connect(options(&[server.address()])).await.unwrap();
+        let heard = Heard::default();
+        let (known, connect) = (AclMemory::default(), through(&proxy));
+        let options =
+            ScanOptions { connections: None, max_rate: None, known: &known, wanted: &|_| true, control: &heard };
+        let again = || !heard.notes.lock().unwrap().is_empty();
+        // Until it begins again, something changes all the time.
+        let writes = async {
+            while !again() {
+                direct.set_data(b"/plain/text", Some(b"changed"), -1).await.unwrap();
+            }
+        };
+        let (found, ()) = tokio::join!(scan(&connect, &options), writes);
+        let notes = heard.notes.lock().unwrap().clone();
+        (found.unwrap(), notes)
+    });
+    assert!(notes[0].contains("everything is read again"), "{notes:?}");
+    assert!(found.caught_up && !found.watch_lost, "{notes:?}");
+    assert_same_as_files("after it began again", &found, &server);
 }

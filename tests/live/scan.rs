@@ -236,6 +236,21 @@ fn the_program_backs_up_an_ensemble(#[case] version: &str) {
     ran(&home, "check --read-data").ends(0);
     ran(&home, "cat latest:/plain/text").ends(0).prints("other");
 
+    // Compared with the ensemble itself, and the ensemble with itself.
+    let here = format!("zk://{} --zk-auth-file auth", server.address());
+    ran(&home, &format!("diff --stat --exit-code latest {here}")).ends(0).prints("0 created, 0 changed, 0 deleted");
+    ran(&home, &format!("diff --stat --exit-code {} {here}", files.display())).ends(0);
+    java.run("set a /plain/text third").unwrap();
+    java.run("create a /plain/newer x").unwrap();
+    java.run("delete a /plain/new").unwrap();
+    let diff = ran(&home, &format!("diff --exit-code latest:/plain {here}")).ends(1);
+    assert_eq!(diff.stdout, "-    /plain/new\n+    /plain/newer\nM    /plain/text\n", "{}", diff.stderr);
+    let diff = ran(&home, &format!("diff --exit-code zk://{}/plain {here}", server.address())).ends(1);
+    assert!(diff.stdout.contains("/plain/text"), "{}", diff.stdout);
+    let blind = ran(&home, &format!("diff latest zk://{}", server.address())).ends(3);
+    blind.says("could not be read whole");
+    java.run("set a /plain/text other").unwrap();
+
     // A chroot is a view of its own.
     let below = format!("backup zk://{}/plain --cluster live --zk-auth-file auth", server.address());
     let below = summary(&home, &below, 0);

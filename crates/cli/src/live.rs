@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use engine::live::LiveSettings;
 use engine::{EngineError, ErrorKind};
 use secrecy::ExposeSecret as _;
-use zk_connect::live::{AuthInfo, TlsFiles};
+use zk_connect::live::{AuthInfo, SaslUser, TlsFiles};
 
 use crate::context::Context;
 use crate::credentials;
@@ -48,6 +48,14 @@ pub struct LiveArgs {
     #[arg(long, value_name = "FILE")]
     tls_password_file: Option<PathBuf>,
 
+    /// User for SASL (DIGEST-MD5)
+    #[arg(long, value_name = "USER")]
+    sasl_user: Option<String>,
+
+    /// File with the password of --sasl-user
+    #[arg(long, value_name = "FILE")]
+    sasl_password_file: Option<PathBuf>,
+
     /// Connections to read over [default: one for each server that does not lead, up to 4]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     connections: Option<u16>,
@@ -85,9 +93,16 @@ impl LiveArgs {
             pkcs12: file(&self.tls_pkcs12, |layer| &layer.tls_pkcs12),
             password: password_file.as_deref().map(credentials::from_file).transpose()?,
         };
+        let name = self.sasl_user.clone().or_else(|| settings.get(|layer| layer.sasl_user.clone()));
+        let sasl = match (name, file(&self.sasl_password_file, |layer| &layer.sasl_password_file)) {
+            (None, None) => None,
+            (Some(name), Some(file)) => Some(SaslUser { name, password: credentials::from_file(&file)? }),
+            (Some(_), None) => return Err(usage("--sasl-user needs its password: give --sasl-password-file")),
+            (None, Some(_)) => return Err(usage("--sasl-password-file is the password of nobody: give --sasl-user")),
+        };
         let connections = self.connections.map(usize::from).or_else(|| settings.get(|layer| layer.connections));
         let max_rate = self.max_rate.or_else(|| settings.get(|layer| layer.max_rate));
-        Ok(LiveSettings { auth, tls, connections, max_rate })
+        Ok(LiveSettings { auth, sasl, tls, connections, max_rate })
     }
 }
 

@@ -74,6 +74,10 @@ pub struct Layer {
     pub tls_pkcs12: Option<PathBuf>,
     /// File with the password to it.
     pub tls_password_file: Option<PathBuf>,
+    /// User for SASL.
+    pub sasl_user: Option<String>,
+    /// File with the password of that user.
+    pub sasl_password_file: Option<PathBuf>,
     /// Connections to a live ensemble.
     pub connections: Option<usize>,
     /// Znodes a second read from a live ensemble, at most.

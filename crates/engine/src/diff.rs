@@ -1,21 +1,24 @@
-//! What differs between two states: two snapshots, a snapshot and a data directory, or two directories.
+//! What differs between two states, each of them a snapshot, a data directory or a live ensemble.
 //!
 //! Between snapshots only what their tables do not share is read. `/zookeeper/config` and the counters of
-//! quotas change without transactions and are left out.
+//! quotas change without transactions and are left out. What could not be read of a live ensemble is not compared, and
+//! counted.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
-use repository::RecordRef;
 use repository::stack;
+use repository::{RecordFlags, RecordRef};
 use serde::Serialize;
 use zk_connect::{DataDirSpec, Endpoint};
-use zk_format::load::{LoadOptions, Loaded, load};
-use zk_format::{key, path};
+use zk_format::load::{Consistency, LoadOptions, load};
+use zk_format::{NodeRef, OwnerKind, Stat, key, path};
 
-use crate::backup::open_datadir;
+use crate::backup::{Whole, open_datadir};
 use crate::convert::{descendants_range, record_ref};
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
+use crate::live::{self, LiveSettings};
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::state::StateRecords;
 use crate::tree::SnapshotTree;
@@ -26,8 +29,8 @@ use crate::znode::Znode;
 pub enum Side<'r> {
     /// A snapshot.
     Snapshot(SnapshotTree<'r>),
-    /// A data directory, loaded.
-    DataDir(Box<Loaded>),
+    /// A data directory or a live ensemble, read.
+    State(Box<Whole>),
 }
 
 /// What to compare.
@@ -91,6 +94,8 @@ pub struct DiffSummary {
     pub deleted: u64,
     /// Nodes whose stat alone differs: children came and went, or equal data was written.
     pub stat_only: u64,
+    /// Nodes of a live ensemble that could not be read whole; what is missing was not compared.
+    pub unread: u64,
 }
 
 impl DiffSummary {
@@ -109,18 +114,78 @@ pub fn datadir<'r>(spec: &DataDirSpec, monitor: &dyn Monitor) -> Result<Side<'r>
         monitor.note(&note.to_string());
     }
     monitor.end(Phase::Reading);
-    Ok(Side::DataDir(Box::new(loaded)))
+    Ok(Side::State(Box::new(Whole { loaded, filter: Filter::default(), live: None })))
 }
 
-/// The side that an endpoint names.
-pub fn endpoint<'r>(endpoint: &Endpoint, monitor: &dyn Monitor) -> Result<Side<'r>, EngineError> {
+/// The side that an endpoint names; of a live ensemble only what `options` are about is read.
+pub fn endpoint<'r>(
+    endpoint: &Endpoint,
+    live: &LiveSettings,
+    options: &DiffOptions,
+    monitor: &dyn Monitor,
+) -> Result<Side<'r>, EngineError> {
     match endpoint {
         Endpoint::DataDir(spec) => datadir(spec, monitor),
-        other => Err(EngineError::new(
+        Endpoint::Live(spec) => {
+            let wanted = |path: &[u8]| {
+                let on_the_way = is_within(path, &options.path) || is_within(&options.path, path);
+                on_the_way && (options.filter.selects(path) || options.filter.leads_to(path))
+            };
+            let whole = live::read_to_compare(spec, live, &wanted, monitor)?;
+            for note in whole.live.iter().flat_map(|live| &live.notes) {
+                monitor.note(note);
+            }
+            if whole.loaded.consistency == Consistency::Fuzzy {
+                let (low, high) = (whole.loaded.zxid_low, whole.loaded.zxid_high);
+                monitor.note(&format!("{endpoint} changed while it was read: nodes of moments from {low} to {high}"));
+            }
+            Ok(Side::State(Box::new(whole)))
+        }
+        Endpoint::Admin(_) => Err(EngineError::new(
             ErrorKind::Usage,
-            format!("comparing with {other}: this version compares snapshots and data directories only"),
+            format!("comparing with {endpoint}: this version compares snapshots, data directories and zk:// only"),
         )),
     }
+}
+
+/// Whether a path is this one or below it.
+fn is_within(path: &[u8], parent: &[u8]) -> bool {
+    path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+}
+
+impl Side<'_> {
+    fn unread(&self) -> Option<&BTreeMap<Vec<u8>, RecordFlags>> {
+        match self {
+            Self::State(whole) => whole.live.as_ref().map(|live| &live.marks.nodes),
+            Self::Snapshot(_) => None,
+        }
+    }
+}
+
+/// What is not known of a node: of its data, or whether it is there at all, below one whose children are hidden.
+fn hidden(path: &[u8], sides: [&Side<'_>; 2]) -> Hidden {
+    let mut found = Hidden::Nothing;
+    for unread in sides.into_iter().filter_map(Side::unread).filter(|unread| !unread.is_empty()) {
+        let flagged = |path: &[u8], flag: RecordFlags| unread.get(path).is_some_and(|flags| flags.0 & flag.0 != 0);
+        let mut above = key::parent(path);
+        while let Some(parent) = above {
+            if flagged(parent, RecordFlags::INCOMPLETE) {
+                return Hidden::Node;
+            }
+            above = key::parent(parent);
+        }
+        if flagged(path, RecordFlags::VALUE_UNREADABLE) {
+            found = Hidden::Data;
+        }
+    }
+    found
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hidden {
+    Nothing,
+    Data,
+    Node,
 }
 
 /// Calls `visit` with every node that differs, in key order.
@@ -132,9 +197,15 @@ pub fn run(
     visit: &mut dyn FnMut(Difference) -> Result<(), EngineError>,
 ) -> Result<DiffSummary, EngineError> {
     let mut summary = DiffSummary::default();
+    let unread = [before, after].into_iter().filter_map(Side::unread);
+    summary.unread = unread.map(|unread| unread.len() as u64).sum();
     let mut each = |old: Option<Znode>, new: Option<Znode>| {
         monitor.check()?;
-        match classify(old, new, options) {
+        let hidden = old.as_ref().or(new.as_ref()).map_or(Hidden::Nothing, |node| hidden(&node.path, [before, after]));
+        if hidden == Hidden::Node {
+            return Ok(());
+        }
+        match classify(old, new, options, hidden == Hidden::Data) {
             Some(Ok(difference)) => {
                 match difference.change {
                     Change::Created => summary.created += 1,
@@ -153,11 +224,11 @@ pub fn run(
     monitor.begin(Phase::Comparing, Unit::Nodes, None);
     match (before, after) {
         (Side::Snapshot(before), Side::Snapshot(after)) => snapshots(before, after, options, &mut each)?,
-        (Side::Snapshot(before), Side::DataDir(after)) => with_datadir(before, after, &mut each)?,
-        (Side::DataDir(before), Side::Snapshot(after)) => {
-            with_datadir(after, before, &mut |snapshot, datadir| each(datadir, snapshot))?;
+        (Side::Snapshot(before), Side::State(after)) => with_state(before, after, &mut each)?,
+        (Side::State(before), Side::Snapshot(after)) => {
+            with_state(after, before, &mut |snapshot, state| each(state, snapshot))?;
         }
-        (Side::DataDir(before), Side::DataDir(after)) => datadirs(before, after, &mut each)?,
+        (Side::State(before), Side::State(after)) => states(before, after, &mut each)?,
     }
     monitor.end(Phase::Comparing);
     Ok(summary)
@@ -198,8 +269,9 @@ fn snapshots(
 }
 
 /// A full read's comparison finds the differing keys on all processors; they are visited in order afterwards.
-fn with_datadir(snapshot: &SnapshotTree<'_>, datadir: &Loaded, each: &mut Each<'_>) -> Result<(), EngineError> {
-    let records = StateRecords::new(&datadir.tree, &[], &Filter::default());
+fn with_state(snapshot: &SnapshotTree<'_>, state: &Whole, each: &mut Each<'_>) -> Result<(), EngineError> {
+    let records = StateRecords::new(&state.loaded.tree, &[], &Filter::default())
+        .with_marks(state.live.as_ref().map(|live| &live.marks));
     let found = std::sync::Mutex::new(Vec::new());
     snapshot.stack().changes_to(&records, &|old, new| {
         let record = old.or(new);
@@ -210,13 +282,23 @@ fn with_datadir(snapshot: &SnapshotTree<'_>, datadir: &Loaded, each: &mut Each<'
     let mut paths = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     paths.sort_by(|a, b| key::compare(a, b));
     for path in paths {
-        each(snapshot.node(&path)?, datadir.tree.find(&path).map(|node| Znode::from_node(&node)))?;
+        each(snapshot.node(&path)?, state.loaded.tree.find(&path).map(|node| seen(state, &node)))?;
     }
     Ok(())
 }
 
-fn datadirs(before: &Loaded, after: &Loaded, each: &mut Each<'_>) -> Result<(), EngineError> {
-    let (mut old, mut new) = (before.tree.iter().peekable(), after.tree.iter().peekable());
+/// A node as it was seen: without a list whose digests were hidden, and without a type that was.
+fn seen(state: &Whole, node: &NodeRef<'_>) -> Znode {
+    let mut znode = Znode::from_node(node);
+    if let Some(live) = &state.live {
+        znode.kind_known = !live.marks.kinds_hidden || node.stat.kind() != OwnerKind::Persistent;
+        znode.acl = znode.acl.filter(|acl| !live.marks.masked.contains(acl));
+    }
+    znode
+}
+
+fn states(before: &Whole, after: &Whole, each: &mut Each<'_>) -> Result<(), EngineError> {
+    let (mut old, mut new) = (before.loaded.tree.iter().peekable(), after.loaded.tree.iter().peekable());
     loop {
         let order = match (old.peek(), new.peek()) {
             (None, None) => return Ok(()),
@@ -231,16 +313,19 @@ fn datadirs(before: &Loaded, after: &Loaded, each: &mut Each<'_>) -> Result<(), 
         {
             continue;
         }
-        each(a.map(|node| Znode::from_node(&node)), b.map(|node| Znode::from_node(&node)))?;
+        each(a.map(|node| seen(before, &node)), b.map(|node| seen(after, &node)))?;
     }
 }
 
 /// `Ok` for a difference that counts, `Err` for one of the stat alone, `None` for one that is not asked about.
-fn classify(old: Option<Znode>, new: Option<Znode>, options: &DiffOptions) -> Option<Result<Difference, Difference>> {
+fn classify(
+    old: Option<Znode>,
+    new: Option<Znode>,
+    options: &DiffOptions,
+    data_hidden: bool,
+) -> Option<Result<Difference, Difference>> {
     let node = old.as_ref().or(new.as_ref())?;
-    let within =
-        node.path.strip_prefix(options.path.as_slice()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"));
-    if !within || path::is_volatile(&node.path) || !options.filter.selects(&node.path) {
+    if !is_within(&node.path, &options.path) || path::is_volatile(&node.path) || !options.filter.selects(&node.path) {
         return None;
     }
     let change = match (&old, &new) {
@@ -250,10 +335,17 @@ fn classify(old: Option<Znode>, new: Option<Znode>, options: &DiffOptions) -> Op
     };
     let mut found = Difference { change, data: false, acl: false, kind: false, recreated: false, old: None, new: None };
     if let (Some(old), Some(new)) = (&old, &new) {
-        found.data = old.data != new.data;
+        found.data = !data_hidden && old.data != new.data;
         found.acl = old.acl != new.acl && old.acl.is_some() && new.acl.is_some();
         found.kind = old.stat.ephemeral_owner != new.stat.ephemeral_owner && old.kind_known && new.kind_known;
         found.recreated = old.stat.czxid != new.stat.czxid;
+    }
+    if let (Some(old), Some(new)) = (&old, &new) {
+        // Owners are told apart by type above, where both show it.
+        let stat = |node: &Znode| Stat { ephemeral_owner: 0, ..node.stat };
+        if !(found.data || found.acl || found.kind) && stat(old) == stat(new) {
+            return None;
+        }
     }
     let counts = change != Change::Changed || found.data || found.acl || found.kind || found.recreated;
     (found.old, found.new) = (old, new);

@@ -34,7 +34,8 @@ pub struct Access {
     pub cache: CacheOptions,
 }
 
-fn runtime() -> Result<Runtime, EngineError> {
+/// What runs everything that waits.
+pub(crate) fn runtime() -> Result<Runtime, EngineError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

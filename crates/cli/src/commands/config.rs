@@ -28,7 +28,7 @@ enum Action {
 zooark.toml holds these keys at its top level and in [profiles.NAME]: repository, password-file,
 password-command, key-file, cache-dir, no-cache, limit-upload, limit-download, cluster, host, source,
 tags, include, exclude, max-shrink, compression, zk-auth-file, tls-ca, tls-cert, tls-key, tls-pkcs12,
-tls-password-file, connections, max-rate, and the store's own in [options].")]
+tls-password-file, sasl-user, sasl-password-file, connections, max-rate, and the store's own in [options].")]
     Show,
 }
 
@@ -100,6 +100,8 @@ fn collect(settings: &Settings) -> Vec<Shown> {
     add("tls-key", path(|layer| &layer.tls_key));
     add("tls-pkcs12", path(|layer| &layer.tls_pkcs12));
     add("tls-password-file", path(|layer| &layer.tls_password_file));
+    add("sasl-user", text(|layer| layer.sasl_user.clone()));
+    add("sasl-password-file", path(|layer| &layer.sasl_password_file));
     add("connections", text(|layer| layer.connections.map(|count| count.to_string())));
     add("max-rate", text(|layer| layer.max_rate.map(|rate| format!("{rate} znodes/s"))));
     for (key, (value, origin)) in settings.options() {

@@ -1,6 +1,7 @@
 //! `diff`: what differs between two states.
 
 use engine::diff::{self, Change, DiffOptions, Difference, Side};
+use engine::live::LiveSettings;
 use engine::reference::SnapshotPath;
 use engine::repository::Snapshot;
 use engine::{Filter, Repo};
@@ -10,15 +11,17 @@ use zk_connect::Endpoint;
 use crate::commands::selection::{self, ScopeArgs};
 use crate::context::Context;
 use crate::exit::{Exit, usage};
+use crate::live::LiveArgs;
 use crate::{opening, output, znode};
 
-/// Shows what differs between two snapshots, or a snapshot and a data directory: created, changed, deleted.
+/// Shows what differs between any two of snapshots, data directories and live ensembles: created, changed, deleted.
 ///
 /// `+` created, `-` deleted, `M` data, `A` ACL, `T` type or owner, `R` deleted and created again.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:
   zooark diff latest~1 latest
   zooark diff latest:/brokers datadir:/var/lib/zookeeper
+  zooark diff latest zk://zk1:2181,zk2:2181 --zk-auth-file /etc/zooark/zk-auth
   zooark diff latest~1 latest --stat --exit-code")]
 pub struct Args {
     /// SNAPSHOT[:/path] or an endpoint
@@ -49,6 +52,9 @@ pub struct Args {
 
     #[command(flatten)]
     scope: ScopeArgs,
+
+    #[command(flatten)]
+    live: LiveArgs,
 }
 
 enum Given {
@@ -70,7 +76,7 @@ struct Line {
 
 fn given(text: &str) -> anyhow::Result<Given> {
     if Endpoint::looks_like(text) {
-        return Ok(Given::Endpoint(selection::endpoint(text, "compare")?));
+        return Ok(Given::Endpoint(selection::source(text, "compare")?));
     }
     Ok(Given::Snapshot(selection::snapshot_path(text).map_err(usage)?))
 }
@@ -100,9 +106,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         }
     };
     let (old, new) = (resolve(&before)?, resolve(&after)?);
-    let before = side(repo.as_ref(), &before, old.as_ref(), context)?;
-    let after = side(repo.as_ref(), &after, new.as_ref(), context)?;
     let options = DiffOptions { path, filter, stats: args.all_stats };
+    let live = args.live.settings(context)?;
+    let side = |given: &Given, snapshot| side(repo.as_ref(), given, snapshot, &live, &options, context);
+    let (before, after) = (side(&before, old.as_ref())?, side(&after, new.as_ref())?);
     let mut failed = None;
     let summary = diff::run(&before, &after, &options, &context.monitor, &mut |difference| {
         if !args.stat {
@@ -126,6 +133,11 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         (false, true) => context.output.line(text)?,
         (_, false) => context.output.say(text),
     }
+    if summary.unread > 0 {
+        let count = output::count(summary.unread);
+        context.output.warn(format_args!("{count} nodes could not be read whole: what is missing was not compared"));
+        return Ok(Exit::Incomplete);
+    }
     Ok(if args.exit_code && !summary.is_equal() { Exit::Failed } else { Exit::Done })
 }
 
@@ -133,10 +145,12 @@ fn side<'r>(
     repo: Option<&'r Repo>,
     given: &Given,
     snapshot: Option<&'r Snapshot>,
+    live: &LiveSettings,
+    options: &DiffOptions,
     context: &Context,
 ) -> anyhow::Result<Side<'r>> {
     match (given, repo, snapshot) {
-        (Given::Endpoint(given), ..) => Ok(diff::endpoint(given, &context.monitor)?),
+        (Given::Endpoint(given), ..) => Ok(diff::endpoint(given, live, options, &context.monitor)?),
         (Given::Snapshot(_), Some(repo), Some(snapshot)) => Ok(Side::Snapshot(repo.tree(&snapshot.manifest)?)),
         (Given::Snapshot(given), ..) => Err(usage(format!("{given} needs a repository: give --repo"))),
     }

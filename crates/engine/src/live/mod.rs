@@ -1,12 +1,13 @@
 //! Live ensembles as a source: a scan becomes a state like one read from files, with what clients cannot see marked.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 
 use repository::manifest::{Gap, Manifest};
 use repository::{RecordFlags, RecordRef};
 use zk_connect::endpoint::LiveSpec;
 use zk_connect::live::scan::{AclMemory, Control, Scan, ScanError, ScanOptions, ServerInfo, Unreadable, is_masked};
-use zk_connect::live::{AuthInfo, ConnectOptions, LiveError, Tls, TlsFiles, scan};
+use zk_connect::live::{AuthInfo, ConnectOptions, LiveError, SaslUser, Tls, TlsFiles, scan};
 use zk_format::load::{Consistency, Loaded, Proof, Tail};
 use zk_format::{AclList, Zxid, key};
 
@@ -15,7 +16,7 @@ use crate::convert::zk_stat;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Phase, Unit};
-use crate::repo::Repo;
+use crate::repo::{Repo, runtime};
 use crate::state::Marks;
 
 /// How to reach an ensemble and how hard to press it.
@@ -23,6 +24,8 @@ use crate::state::Marks;
 pub struct LiveSettings {
     /// Credentials, in this order.
     pub auth: Vec<AuthInfo>,
+    /// Who we are to SASL, before anything else is said.
+    pub sasl: Option<SaslUser>,
     /// What TLS is set up from, for `zk+tls://`.
     pub tls: TlsFiles,
     /// Connections to read over.
@@ -44,7 +47,7 @@ impl LiveSettings {
                 return Err(EngineError::new(ErrorKind::Usage, what));
             }
         };
-        Ok(ConnectOptions { auth: self.auth.clone(), tls, ..ConnectOptions::new(spec) })
+        Ok(ConnectOptions { auth: self.auth.clone(), sasl: self.sasl.clone(), tls, ..ConnectOptions::new(spec) })
     }
 }
 
@@ -72,22 +75,46 @@ pub fn read(
     parent: Option<&Manifest>,
     monitor: &dyn Monitor,
 ) -> Result<Whole, EngineError> {
-    let connect = settings.connect(spec)?;
     let known = parent.map_or_else(|| Ok(AclMemory::default()), |parent| known_acls(repo, parent))?;
     let wanted = |path: &[u8]| filter.selects(path) || filter.leads_to(path);
+    let expected = parent.map(|parent| parent.body.fields.nodes);
+    let scanned = scan_all(spec, settings, &known, &wanted, expected, monitor, |scan| repo.block_on(scan))?;
+    Ok(whole(scanned, filter))
+}
+
+/// Scans an ensemble to compare with: what `wanted` says is of interest, every ACL asked for.
+pub fn read_to_compare(
+    spec: &LiveSpec,
+    settings: &LiveSettings,
+    wanted: &(dyn Fn(&[u8]) -> bool + Sync),
+    monitor: &dyn Monitor,
+) -> Result<Whole, EngineError> {
+    let runtime = runtime()?;
+    let known = AclMemory::default();
+    let scanned = scan_all(spec, settings, &known, wanted, None, monitor, |scan| runtime.block_on(scan))?;
+    Ok(whole(scanned, &Filter::default()))
+}
+
+type Scanning<'s> = Pin<Box<dyn Future<Output = Result<Scan, ScanError>> + 's>>;
+
+fn scan_all(
+    spec: &LiveSpec,
+    settings: &LiveSettings,
+    known: &AclMemory,
+    wanted: &(dyn Fn(&[u8]) -> bool + Sync),
+    expected: Option<u64>,
+    monitor: &dyn Monitor,
+    block_on: impl FnOnce(Scanning<'_>) -> Result<Scan, ScanError>,
+) -> Result<Scan, EngineError> {
+    let connect = settings.connect(spec)?;
     let told = Told { monitor };
-    let options = ScanOptions {
-        connections: settings.connections,
-        max_rate: settings.max_rate,
-        known: &known,
-        wanted: &wanted,
-        control: &told,
-    };
-    monitor.begin(Phase::Reading, Unit::Nodes, parent.map(|parent| parent.body.fields.nodes));
-    let scanned = repo.block_on(scan::scan(&connect, &options));
+    let (connections, max_rate) = (settings.connections, settings.max_rate);
+    let options = ScanOptions { connections, max_rate, known, wanted, control: &told };
+    monitor.begin(Phase::Reading, Unit::Nodes, expected);
+    let scanned = block_on(Box::pin(scan::scan(&connect, &options)));
     monitor.end(Phase::Reading);
     match scanned {
-        Ok(scanned) => Ok(whole(scanned, filter)),
+        Ok(scanned) => Ok(scanned),
         Err(ScanError::Stopped) => Err(crate::monitor::Cancelled.into()),
         Err(error) => Err(failed(spec, error)),
     }
@@ -100,7 +127,7 @@ fn failed(spec: &LiveSpec, error: ScanError) -> EngineError {
         _ => ErrorKind::Failed,
     };
     let place = zk_connect::Endpoint::Live(spec.clone());
-    EngineError::with(kind, format!("reading {place}: nothing was stored"), error)
+    EngineError::with(kind, format!("reading {place}"), error)
 }
 
 struct Told<'m> {

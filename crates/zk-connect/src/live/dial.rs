@@ -13,6 +13,7 @@ use super::error::{Broken, LiveError};
 use super::events::Events;
 use super::frame::{Request, Stream, framed, read_frame};
 use super::options::ConnectOptions;
+use super::sasl::{self, SaslUser};
 use super::wire::{AnswerHeader, ConnectAnswer, ConnectRequest, WatchEvent, op, xid};
 
 /// A handshake's answers are small.
@@ -101,6 +102,9 @@ async fn attempt(
     let session_time_out = Duration::from_millis(u64::try_from(answer.timeout_ms).unwrap_or_default());
     let mut talk =
         Talk { stream: &mut *stream, patience: options.server_time_out, last_zxid: session.last_zxid, events };
+    if let Some(user) = &options.sasl {
+        authenticate_sasl(&mut talk, host, user).await?;
+    }
     for info in &options.auth {
         authenticate(&mut talk, host, info).await?;
     }
@@ -175,6 +179,36 @@ async fn authenticate(talk: &mut Talk<'_>, host: &str, info: &super::AuthInfo) -
     Err(Refusal::Never(LiveError::AuthFailed { host: host.to_owned(), scheme: info.scheme.clone() }))
 }
 
+/// DIGEST-MD5: an empty token asks for a challenge, and the server's last word proves that it knows the password.
+async fn authenticate_sasl(talk: &mut Talk<'_>, host: &str, user: &SaslUser) -> Result<(), Refusal> {
+    let failed = || Refusal::Never(LiveError::AuthFailed { host: host.to_owned(), scheme: "sasl".to_owned() });
+    let challenge = token(talk, b"", 1).await?.ok_or_else(failed)?;
+    let response = sasl::respond(&challenge, user)
+        .map_err(|why| Refusal::Lasting(format!("SASL does not work with it: {why}")))?;
+    // Servers tell of wrong credentials, or only close the connection.
+    let verdict = match token(talk, response.text.as_bytes(), 2).await {
+        Err(Broken::Closed) => return Err(failed()),
+        outcome => outcome?.ok_or_else(failed)?,
+    };
+    if verdict == response.expected.as_bytes() {
+        return Ok(());
+    }
+    Err(Refusal::Lasting("it does not know our SASL password, so it is not the server that it says it is".to_owned()))
+}
+
+/// Hands a token over and gives the server's; `None` where it refuses.
+async fn token(talk: &mut Talk<'_>, token: &[u8], number: i32) -> Result<Option<Vec<u8>>, Broken> {
+    let mut request = Request::new(op::SASL);
+    request.body().buffer(Some(token));
+    let answer = talk.ask(request, number).await?;
+    if answer.code != 0 {
+        return Ok(None);
+    }
+    let unreadable = |error| Broken::Protocol(format!("an answer to SASL cannot be read: {error}"));
+    let mut body = Reader::new(answer.frame.get(AnswerHeader::BYTES..).unwrap_or_default());
+    Ok(Some(body.buffer().map_err(unreadable)?.unwrap_or_default().to_vec()))
+}
+
 async fn set_watches(talk: &mut Talk<'_>, watched: &Watched) -> Result<(), Refusal> {
     if watched.plain.is_empty() && watched.recursive.is_empty() {
         return Ok(());
@@ -207,6 +241,7 @@ pub struct Talk<'a> {
 /// An answer during the handshake.
 pub struct Told {
     pub code: i32,
+    frame: Vec<u8>,
 }
 
 impl Talk<'_> {
@@ -221,7 +256,7 @@ impl Talk<'_> {
             let header = AnswerHeader::read(&mut body).map_err(unreadable)?;
             self.last_zxid = self.last_zxid.max(header.zxid);
             if header.xid == number {
-                return Ok(Told { code: header.code });
+                return Ok(Told { code: header.code, frame });
             }
             match header.xid {
                 xid::WATCH => self.events.push(WatchEvent::read(&mut body).map_err(unreadable)?),

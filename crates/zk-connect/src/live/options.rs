@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::sasl::SaslUser;
 use super::tls::Tls;
 use crate::endpoint::LiveSpec;
 
@@ -30,6 +31,8 @@ pub struct ConnectOptions {
     pub chroot: Vec<u8>,
     /// How to speak TLS; plain text where `None`.
     pub tls: Option<Tls>,
+    /// Who we are to SASL; before anything else on every connection.
+    pub sasl: Option<SaslUser>,
     /// Replayed first on every connection, in this order.
     pub auth: Vec<AuthInfo>,
     /// The session time-out wished for; the server has the last word.
@@ -58,6 +61,7 @@ impl Default for ConnectOptions {
             hosts: Vec::new(),
             chroot: Vec::new(),
             tls: None,
+            sasl: None,
             auth: Vec::new(),
             session_time_out: Duration::from_secs(30),
             server_time_out: Duration::from_secs(5),

@@ -111,10 +111,9 @@ impl Client {
         };
         self.read(about, 64, request, |answer| self.decode(about, answer, |_| Ok(()))).await?;
         let mut watched = self.watched();
-        if recursive {
-            watched.recursive.push(on_wire);
-        } else {
-            watched.plain.push(on_wire);
+        let paths = if recursive { &mut watched.recursive } else { &mut watched.plain };
+        if !paths.contains(&on_wire) {
+            paths.push(on_wire);
         }
         Ok(())
     }

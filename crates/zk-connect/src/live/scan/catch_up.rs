@@ -28,6 +28,8 @@ pub struct CatchUp {
     pub nodes: std::collections::HashMap<Vec<u8>, Option<Node>>,
     /// Why not everything that changed was read again.
     pub why: Option<&'static str>,
+    /// Whether that was the loss of the watch.
+    pub watch_lost: bool,
 }
 
 /// Reads again what the watch told of until it tells nothing more.
@@ -41,6 +43,7 @@ pub async fn catch_up(watcher: &Client, options: &ScanOptions<'_>, state: &mut S
         let zxid = watcher.sync(b"").await?;
         let events = watcher.events().take();
         if missed(&events) {
+            end.watch_lost = true;
             end.why = Some("the connection with the watch was lost: what changed meanwhile was not read again");
             return Ok(end);
         }

@@ -28,6 +28,9 @@ use super::{Client, Event, NodeStat};
 const NO_WATCHES: &str =
     "these servers have no recursive watches (3.6 has them): what changed during the scan was not read again";
 
+/// How often everything is read before a watch that is lost each time is lived with.
+const MOST_SCANS: usize = 3;
+
 /// How to scan.
 #[derive(Clone, Copy)]
 pub struct ScanOptions<'a> {
@@ -116,6 +119,8 @@ pub struct Scan {
     pub read_again: u64,
     /// Whether everything that changed before the end was read again.
     pub caught_up: bool,
+    /// Whether that was because the connection with the watch was lost, each time it was tried.
+    pub watch_lost: bool,
     /// The servers that were read from, by address and version.
     pub servers: Vec<ServerInfo>,
 }
@@ -157,13 +162,26 @@ pub async fn scan(connect: &ConnectOptions, options: &ScanOptions<'_>) -> Result
         None => servers::try_multi_read(connect, &servers).await?,
     };
     let clients = servers::connect(connect, &servers, batched, options.connections).await?;
-    let outcome = scan_with(&clients, batched, options).await;
+    let outcome = settled(&clients, batched, options).await;
     let used: Vec<String> = clients.iter().map(Client::host).collect();
     for client in &clients {
         client.close().await;
     }
     let servers = servers.into_iter().filter(|server| used.contains(&server.host)).collect();
     Ok(Scan { servers, ..outcome? })
+}
+
+/// Scans, and again where the watch was without a connection: what changed meanwhile is not told by anything else.
+async fn settled(clients: &[Client], batched: bool, options: &ScanOptions<'_>) -> Result<Scan, ScanError> {
+    let mut attempt = 1;
+    loop {
+        let scan = scan_with(clients, batched, options).await?;
+        if !scan.watch_lost || attempt == MOST_SCANS || scan.is_exact() {
+            return Ok(scan);
+        }
+        attempt += 1;
+        options.control.note("the connection with the watch was lost: everything is read again");
+    }
 }
 
 async fn scan_with(clients: &[Client], batched: bool, options: &ScanOptions<'_>) -> Result<Scan, ScanError> {
@@ -192,6 +210,7 @@ async fn scan_with(clients: &[Client], batched: bool, options: &ScanOptions<'_>)
         acl_span: state.acl_span,
         unreadable: state.unreadable,
         caught_up: again.why.is_none(),
+        watch_lost: again.watch_lost,
         servers: Vec::new(),
     })
 }
