@@ -175,8 +175,11 @@ pub async fn scan(connect: &ConnectOptions, options: &ScanOptions<'_>) -> Result
 async fn settled(clients: &[Client], batched: bool, options: &ScanOptions<'_>) -> Result<Scan, ScanError> {
     let mut attempt = 1;
     loop {
-        let scan = scan_with(clients, batched, options).await?;
+        let (scan, why) = scan_with(clients, batched, options).await?;
         if !scan.watch_lost || attempt == MOST_SCANS || scan.is_exact() {
+            if let Some(why) = why.filter(|_| !scan.span.is_point()) {
+                options.control.note(why);
+            }
             return Ok(scan);
         }
         attempt += 1;
@@ -184,7 +187,12 @@ async fn settled(clients: &[Client], batched: bool, options: &ScanOptions<'_>) -
     }
 }
 
-async fn scan_with(clients: &[Client], batched: bool, options: &ScanOptions<'_>) -> Result<Scan, ScanError> {
+/// One time through, and why not everything that changed was read again.
+async fn scan_with(
+    clients: &[Client],
+    batched: bool,
+    options: &ScanOptions<'_>,
+) -> Result<(Scan, Option<&'static str>), ScanError> {
     let watcher = clients.first().filter(|_| batched);
     if let Some(watcher) = watcher {
         watcher.add_watch(b"", true).await?;
@@ -199,11 +207,8 @@ async fn scan_with(clients: &[Client], batched: bool, options: &ScanOptions<'_>)
         Some(watcher) => catch_up::catch_up(watcher, options, &mut state).await?,
         None => CatchUp { why: Some(NO_WATCHES), ..CatchUp::default() },
     };
-    if let Some(why) = again.why.filter(|_| !state.span.is_point()) {
-        options.control.note(why);
-    }
     let base = std::mem::take(&mut state.builder).finish(Zxid(state.span.high))?;
-    Ok(Scan {
+    let scan = Scan {
         read_again: again.nodes.len() as u64,
         tree: catch_up::lay_over(base, again.nodes),
         span: state.span,
@@ -212,7 +217,8 @@ async fn scan_with(clients: &[Client], batched: bool, options: &ScanOptions<'_>)
         caught_up: again.why.is_none(),
         watch_lost: again.watch_lost,
         servers: Vec::new(),
-    })
+    };
+    Ok((scan, again.why))
 }
 
 /// Whether anything told that something was missed.
