@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rstest::rstest;
 
-use crate::run::{Ran, copy_over, recorded};
+use crate::run::{Ran, copy_over};
 use crate::stored::Stored;
 
 /// What a death leaves to the next.
