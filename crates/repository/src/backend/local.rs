@@ -20,9 +20,9 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::driver::{Driver, ObjectInfo, Part, Piece};
+use super::error::{Operation, StoreError, StoreErrorKind};
 #[cfg(any(test, feature = "conformance"))]
 use super::faults::step;
-use super::error::{Operation, StoreError, StoreErrorKind};
 
 const TEMPORARY: &str = ".tmp-";
 const CLAIM: &str = ".claim-";
