@@ -5,11 +5,14 @@ use std::path::Path;
 
 use rstest::rstest;
 use serde_json::Value;
-use testing::server::{Client, Ensemble, Server, Setup};
+use testing::server::{Client, Ensemble, Server, Setup, at_least, long, wait_until};
 
 use crate::compare::{Seen, assert_same_view};
 use crate::run::Home;
 use crate::turn;
+
+/// How long an election and a client's way back may take on a busy machine.
+const PATIENCE: std::time::Duration = std::time::Duration::from_mins(2);
 
 /// A repository, to be filled from real servers.
 struct Repository(Home);
@@ -50,7 +53,11 @@ fn setup() -> Setup {
 
 /// Counters of sequential names: what the next created child of `/next` is called.
 fn next_name(client: &mut Client) -> String {
-    client.run("sequential a /next/n- x").unwrap()
+    next_name_of(client, "a")
+}
+
+fn next_name_of(client: &mut Client, session: &str) -> String {
+    client.run(&format!("sequential {session} /next/n- x")).unwrap()
 }
 
 /// Those of a view that no session owns.
@@ -161,6 +168,126 @@ fn an_ensemble_elects_and_serves_what_was_restored_to_every_voter() {
     let epoch = ensemble.members()[leader].zxid().unwrap().epoch();
     assert!(u64::from(epoch) > saw >> 32, "epoch {epoch:#x}");
     ensemble.stop().unwrap();
+}
+
+/// Waits until the client that stays has come this far.
+fn wait_for(client: &mut Client, state: &str) {
+    let mut last = String::new();
+    let reached = wait_until(PATIENCE, || {
+        last = client.run("state f").unwrap();
+        last.contains(state)
+    });
+    assert!(reached.is_ok(), "{last}, waiting for {state}");
+}
+
+/// Starts a voter after a stop, and waits until all serve and agree: another election, another epoch. Before its first
+/// transaction not every member names the new epoch.
+fn restart(ensemble: &mut Ensemble, index: usize, client: &mut Client) {
+    ensemble.member(index).stop().unwrap();
+    ensemble.wait_ready().unwrap();
+    ensemble.member(index).start_again().unwrap();
+    ensemble.wait_ready().unwrap();
+    // The first attempts may find the connection gone.
+    wait_until(PATIENCE, || client.run("set b /clients again").is_ok()).unwrap();
+    ensemble.wait_same_zxid().unwrap();
+}
+
+/// `docs/operations/restore-ensemble.md`, step by step, with clients that stay through all of it.
+#[test]
+fn a_whole_ensemble_goes_back_and_its_clients_come_back() {
+    let ends_of_the_matrix = ["3.4.14", "3.9.4"];
+    let between = ["3.5.10", "3.6.4", "3.7.2", "3.8.4"];
+    for version in ends_of_the_matrix.into_iter().chain(between.into_iter().filter(|_| long())) {
+        let _turn = turn::take();
+        go_back_and_forth(version);
+    }
+}
+
+fn go_back_and_forth(version: &str) {
+    let repository = Repository::new();
+    let enforced = setup().property("zookeeper.enforceQuota=true");
+    let mut ensemble = Ensemble::prepare_with_observers(version, 3, 1, &enforced).unwrap();
+    for index in 0..4 {
+        ensemble.member(index).launch().unwrap();
+    }
+    ensemble.wait_ready().unwrap();
+    let all: Vec<String> = ensemble.members().iter().map(Server::address).collect();
+    let mut client = Client::connect(version, &all[0]).unwrap();
+    client.workload(200).unwrap();
+    client.run("create a /next x").unwrap();
+    next_name(&mut client);
+    next_name(&mut client);
+    for (path, data) in [
+        ("/clients", "x"),
+        ("/hard", "x"),
+        ("/zookeeper/quota/hard", "x"),
+        ("/zookeeper/quota/hard/zookeeper_limits", "count=3,bytes=-1=;byteHardLimit=-1;countHardLimit=3"),
+        ("/zookeeper/quota/hard/zookeeper_stats", "count=1,bytes=1"),
+    ] {
+        client.run(&format!("create a {path} {data}")).unwrap();
+    }
+    ensemble.wait_same_zxid().unwrap();
+    let seen = client.dump().unwrap();
+    let snapshot = repository.back_up(&ensemble.members()[0]);
+
+    // Much happens after the backup: elections, and clients that see later epochs than the snapshot's.
+    client.run(&format!("faithful f {} /plain/text /clients/f", all[..3].join(","))).unwrap();
+    let state = |client: &mut Client| client.run("state f").unwrap();
+    wait_for(&mut client, "registered=1 ");
+    client.run(&format!("connect b {}", all.join(","))).unwrap();
+    for _ in 0..2 {
+        let leader = ensemble.leader().unwrap();
+        restart(&mut ensemble, leader, &mut client);
+    }
+    client.run("churn b 500 1").unwrap();
+    next_name_of(&mut client, "b");
+    let epoch = ensemble.members()[0].zxid().unwrap().epoch();
+
+    // All are stopped, every voter gets the file, the observer is emptied; then all are started.
+    ensemble.stop().unwrap();
+    for index in 0..3 {
+        repository.restore(&snapshot, &ensemble.members()[index].data_dir(), version, &["--force"]);
+    }
+    std::fs::remove_dir_all(ensemble.members()[3].data_dir().join("version-2")).unwrap();
+    for index in 0..4 {
+        ensemble.member(index).launch().unwrap();
+    }
+    ensemble.wait_ready().unwrap();
+
+    // The client comes back by itself: its session is over, and it registers anew.
+    wait_for(&mut client, "expired=1 registered=2 ");
+    ensemble.wait_same_zxid().unwrap();
+    assert!(ensemble.members()[0].zxid().unwrap().epoch() > epoch);
+    assert!(state(&mut client).contains("problem=none"), "{}", state(&mut client));
+    for (index, address) in all.iter().enumerate() {
+        client.run(&format!("connect a {address}")).unwrap();
+        let own = |seen: &Seen| without(&child_counts_aside(&lasting(seen)), b"/clients");
+        assert_same_view(&format!("member {index}"), &own(&seen), &own(&client.dump().unwrap()));
+    }
+    client.run("set a /plain/text again").unwrap();
+    wait_for(&mut client, "fired=1 ");
+    client.run("delete a /clients/f").unwrap();
+    assert_eq!(next_name(&mut client), "/next/n-0000000002");
+
+    // A quota of three nodes counts, and is enforced where the server can do that.
+    client.run("create a /hard/a x").unwrap();
+    client.run("create a /hard/b x").unwrap();
+    if at_least(version, 7) {
+        let refused = client.run("create a /hard/c x").unwrap_err();
+        assert!(refused.to_string().contains("Quota"), "{refused}");
+    }
+    if at_least(version, 5) {
+        let leaving = ensemble.followers()[0] + 1;
+        let config = client.run(&format!("reconfig a - {leaving} -")).unwrap();
+        assert!(!config.contains(&format!("server.{leaving}=")), "{config}");
+    }
+    ensemble.stop().unwrap();
+}
+
+/// A view without a node and what lies below it.
+fn without(seen: &Seen, path: &[u8]) -> Seen {
+    let kept = |found: &[u8]| !found.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest[0] == b'/');
+    seen.iter().filter(|(found, _)| kept(found)).map(|(found, node)| (found.clone(), node.clone())).collect()
 }
 
 /// A subtree with its ancestors is a tree that a server starts from.

@@ -28,7 +28,7 @@ for version; do
         class=$home/classes/$(basename "$source" .java).class
         if [ ! -e "$class" ] || [ "$source" -nt "$class" ]; then
             mkdir -p "$home/classes"
-            javac -nowarn -Xlint:none -encoding UTF-8 -cp "$home/lib/*" -d "$home/classes" "$source"
+            javac -nowarn -Xlint:none -encoding UTF-8 -cp "$home/lib/*:$home/classes" -d "$home/classes" "$source"
         fi
     done
 done

@@ -122,7 +122,7 @@ fn a_whole_tree_comes_back_in_an_empty_ensemble(#[case] version: &str) {
     java.run(&format!("connect a {}", target.address())).unwrap();
     assert!(java.dump().unwrap().keys().all(|path| path.is_empty() || path::is_reserved(path)), "a dry run wrote");
 
-    let restored = program.restore(&snapshot, &target.address(), "", 0);
+    let restored = program.restore(&snapshot, &target.address(), "--verify-with second-client", 0);
     assert_eq!(restored["plan"], planned["plan"]);
     assert_eq!(
         (&restored["verified"], &restored["differences"]),

@@ -4,7 +4,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use engine::restore_live::plan::Plan;
-use engine::restore_live::{self, LiveRequest, LiveRestoreSummary, Offer, Policy};
+use engine::restore_live::{self, LiveRequest, LiveRestoreSummary, Offer, Policy, ReadBack};
 use engine::snapshots::{self, Scope};
 use engine::{Access, Repo, Silent, SnapshotRef};
 use repository::backend::StoreOptions;
@@ -45,7 +45,7 @@ fn request(repo: &Repo, program: &Program, target: &Server) -> LiveRequest {
         accept_lower_counters: false,
         preserve_versions: Vec::new(),
         resume: false,
-        verify: true,
+        verify: ReadBack::Own,
         safety_snapshot: false,
         dry_run: false,
         yes_really: true,

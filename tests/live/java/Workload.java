@@ -49,9 +49,13 @@ import org.apache.zookeeper.data.Stat;
  *   delete NAME PATH            one node
  *   reconfig NAME JOINING LEAVING NEW   incremental or whole, "-" for none
  *   dump NAME FILE              every node as this client sees it
+ *   faithful NAME ADDRESSES WATCHED OWN  a client that watches a node and owns an ephemeral one, and does both anew
+ *                               when its session has expired (see Faithful)
+ *   state NAME                  how that one fared
  */
 public final class Workload {
     private static final Map<String, ZooKeeper> SESSIONS = new HashMap<>();
+    private static final Map<String, Faithful> FAITHFUL = new HashMap<>();
     private static final List<ACL> OPEN = ZooDefs.Ids.OPEN_ACL_UNSAFE;
     private static final int WINDOW = 500;
 
@@ -72,6 +76,13 @@ public final class Workload {
         if (words[0].equals("connect")) {
             SESSIONS.put(words[1], connect(words[2]));
             return "0x" + Long.toHexString(SESSIONS.get(words[1]).getSessionId());
+        }
+        if (words[0].equals("faithful")) {
+            FAITHFUL.put(words[1], new Faithful(words[2], words[3], words[4]));
+            return "";
+        }
+        if (words[0].equals("state")) {
+            return FAITHFUL.get(words[1]).state();
         }
         ZooKeeper zk = SESSIONS.get(words[1]);
         if (zk == null) {

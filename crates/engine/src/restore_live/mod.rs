@@ -44,7 +44,7 @@ use self::journal::Journal;
 use self::plan::{Plan, Wishes};
 pub use self::report::{Item, LiveRestoreSummary, Offer};
 use self::safety::Kept;
-use self::verify::Verifying;
+use self::verify::{Stage, Verifying};
 use self::writer::Writer;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
@@ -82,8 +82,8 @@ pub struct LiveRequest {
     pub preserve_versions: Vec<Vec<u8>>,
     /// Go on with an interrupted restore.
     pub resume: bool,
-    /// Read everything back.
-    pub verify: bool,
+    /// Who reads everything back.
+    pub verify: ReadBack,
     /// Back up what is there first.
     pub safety_snapshot: bool,
     /// Plan only.
@@ -100,6 +100,18 @@ pub struct LiveRequest {
     pub program: String,
     /// When.
     pub now: Timestamp,
+}
+
+/// Who reads back what was restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum ReadBack {
+    /// Nobody.
+    No,
+    /// Our own client, over a fresh session.
+    #[default]
+    Own,
+    /// That one and another, which others wrote.
+    Both,
 }
 
 /// Shown a plan; says whether to go on. Called once, before anything is written.
@@ -167,28 +179,34 @@ pub fn run(
     let timed = Instant::now();
     applying.data(&mut journal)?;
     summary.write_ms = millis(timed);
-    if request.verify {
+    if request.verify != ReadBack::No {
         let timed = Instant::now();
         if let Some(list) = journal.temporary(|_| None) {
             wishes.rules.temporary = Some(list);
         }
         summary.differences = verifying.data(&plan, &wishes)?;
+        if request.verify == ReadBack::Both {
+            summary.differences.extend(verifying.second(&plan, Stage::Data)?);
+        }
         summary.verify_ms = millis(timed);
     }
     let timed = Instant::now();
     applying.acls(&mut journal)?;
     summary.acl_ms = millis(timed);
     repo.block_on(client.close());
-    if request.verify {
+    if request.verify != ReadBack::No {
         let timed = Instant::now();
         let seen = verifying.acls(&plan)?;
         summary.differences.extend(seen.differences);
         summary.acls_unreadable = seen.unreadable;
+        if request.verify == ReadBack::Both {
+            summary.differences.extend(verifying.second(&plan, Stage::Acls)?);
+        }
         summary.verify_ms += millis(timed);
     }
     summary.writes = writer.applied();
     summary.failures = writer.failures();
-    summary.verified = request.verify;
+    summary.verified = request.verify != ReadBack::No;
     journal.remove()?;
     kept.map_or(Ok(()), Kept::release)?;
     Ok(LiveRestoreSummary { duration_ms: millis(started), ..summary })

@@ -402,7 +402,7 @@ fn is_closed(wanted: &Wanted) -> bool {
 fn low_counter(low: &Low) -> String {
     format!(
         "its counter of sequential names would end at {} instead of {}, more steps away than --counter-limit allows: \
-         names already given out would come again",
+         names already given out would come again; raise it, or add --accept-lower-counters",
         low.ends, low.wanted
     )
 }

@@ -5,15 +5,16 @@ use std::collections::HashSet;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use zk_connect::live::second::{SecondClient, SecondError, SeenBySecond};
 use zk_connect::live::{Client, Code, ConnectOptions, LiveError};
-use zk_format::AclList;
+use zk_format::{AclList, path};
 
 use super::area::Area;
 use super::decide::same_acl;
 use super::found::{Found, failed};
 use super::plan::{Change, Plan, Said, Step, Wishes};
-use super::wanted;
-use crate::error::EngineError;
+use super::wanted::{self, Wanted};
+use crate::error::{EngineError, ErrorKind};
 use crate::live::LiveSettings;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
@@ -37,6 +38,42 @@ pub struct Verifying<'a> {
     pub settings: &'a LiveSettings,
     /// Told how it goes.
     pub monitor: &'a dyn Monitor,
+}
+
+/// What is looked at: data before the final ACLs may hide it, lists after they were set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Data.
+    Data,
+    /// ACLs.
+    Acls,
+}
+
+impl Stage {
+    fn looks_at(self, step: &Step) -> bool {
+        match (self, step.change) {
+            (_, Change::Delete { .. }) => false,
+            (Self::Data, Change::Update { data, .. }) => data.is_some() && !step.target().is_empty(),
+            (Self::Data, _) => true,
+            (Self::Acls, _) => step.acl_version().is_some(),
+        }
+    }
+
+    fn difference(self, wanted: &Wanted, seen: Option<SeenBySecond>) -> Option<&'static str> {
+        // It cannot name a path that is not UTF-8.
+        std::str::from_utf8(&wanted.target).ok()?;
+        let Some(seen) = seen else { return Some("it is missing") };
+        match self {
+            Self::Data => {
+                let same = seen.data.is_some_and(|data| data == wanted.data.as_deref().unwrap_or_default());
+                (!same && !path::is_volatile(&wanted.target)).then_some("it has other data")
+            }
+            Self::Acls => {
+                let (wanted, seen) = (wanted.acl.as_ref()?, AclList::encode(&seen.acl?));
+                (!same_acl(wanted, &seen)).then_some("it has another ACL")
+            }
+        }
+    }
 }
 
 /// What reading ACLs back found.
@@ -96,6 +133,29 @@ impl Verifying<'_> {
         self.repo.block_on(client.close());
         self.monitor.end(Phase::Verifying);
         Ok(seen)
+    }
+
+    /// The same by the second client.
+    pub fn second(&self, plan: &Plan, stage: Stage) -> Result<Vec<Said>, EngineError> {
+        let reading = |error: SecondError| EngineError::wrapping(ErrorKind::Failed, error);
+        let client = self.repo.block_on(SecondClient::connect(self.connect)).map_err(reading)?;
+        let steps: Vec<&Step> = plan.all_steps().filter(|step| stage.looks_at(step)).collect();
+        let mut differences = Vec::new();
+        self.monitor.begin(Phase::Verifying, Unit::Nodes, Some(steps.len() as u64));
+        for chunk in steps.chunks(READ_AT_ONCE) {
+            self.monitor.check()?;
+            let mut sources: Vec<&[u8]> = chunk.iter().map(|step| &*step.source).collect();
+            sources.sort_unstable_by(|a, b| zk_format::key::compare(a, b));
+            for node in wanted::at(self.tree, self.area, &sources)? {
+                let seen = self.repo.block_on(client.node(&node.target)).map_err(reading)?;
+                let why = stage.difference(&node, seen);
+                differences.extend(why.map(|why| Said::of(&node.target, format!("read by the second client, {why}"))));
+            }
+            self.monitor.advance(Phase::Verifying, chunk.len() as u64);
+        }
+        self.repo.block_on(client.close());
+        self.monitor.end(Phase::Verifying);
+        Ok(differences)
     }
 
     fn root(&self, plan: &Plan, client: &Client, seen: &mut AclsSeen) -> Result<(), EngineError> {

@@ -25,13 +25,23 @@ impl Ensemble {
 
     /// Servers that know of each other and do not run yet.
     pub fn prepare(version: &str, count: usize, setup: &Setup) -> Result<Self> {
-        let mut members = (0..count).map(|_| Server::prepare(version, setup.clone())).collect::<Result<Vec<_>>>()?;
+        Self::prepare_with_observers(version, count, 0, setup)
+    }
+
+    /// The same with observers behind the voters.
+    pub fn prepare_with_observers(version: &str, voters: usize, observers: usize, setup: &Setup) -> Result<Self> {
+        let own = |index: usize| if index < voters { setup.clone() } else { setup.clone().line("peerType=observer") };
+        let mut members =
+            (0..voters + observers).map(|index| Server::prepare(version, own(index))).collect::<Result<Vec<_>>>()?;
         let mut lines = Vec::new();
         for (index, member) in members.iter().enumerate() {
             let (quorum, election) = (free_port()?, free_port()?);
+            let role = if index < voters { "participant" } else { "observer" };
             let mut line = format!("server.{}=127.0.0.1:{quorum}:{election}", index + 1);
             if at_least(version, 5) {
-                line = format!("{line}:participant;127.0.0.1:{}", member.port());
+                line = format!("{line}:{role};127.0.0.1:{}", member.port());
+            } else if role == "observer" {
+                line.push_str(":observer");
             }
             lines.push(line);
         }

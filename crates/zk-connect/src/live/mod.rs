@@ -17,6 +17,7 @@ mod frame;
 mod options;
 mod sasl;
 pub mod scan;
+pub mod second;
 mod tls;
 pub mod wire;
 

@@ -4,11 +4,11 @@ use std::io::{self, BufRead as _, Write as _};
 
 use engine::repository::Snapshot;
 use engine::restore_live::plan::{Plan, Said};
-use engine::restore_live::{self, LiveRequest, LiveRestoreSummary, Offer};
+use engine::restore_live::{self, LiveRequest, LiveRestoreSummary, Offer, ReadBack};
 use engine::{EngineError, ErrorKind, Filter, Repo, repo};
 use zk_connect::endpoint::LiveSpec;
 
-use super::Args;
+use super::{Args, Reader};
 use crate::commands::selection;
 use crate::context::Context;
 use crate::credentials::can_ask;
@@ -50,7 +50,11 @@ pub fn run(
         accept_lower_counters: args.accept_lower_counters,
         preserve_versions,
         resume: args.resume,
-        verify: !args.no_verify,
+        verify: match (args.no_verify, args.verify_with) {
+            (true, _) => ReadBack::No,
+            (false, Reader::Own) => ReadBack::Own,
+            (false, Reader::SecondClient) => ReadBack::Both,
+        },
         safety_snapshot: !args.no_safety_snapshot,
         dry_run: args.dry_run,
         yes_really: args.yes_really,

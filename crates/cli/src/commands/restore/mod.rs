@@ -140,6 +140,10 @@ pub struct Args {
     #[arg(long, help_heading = ENSEMBLE)]
     no_verify: bool,
 
+    /// Who reads back what was written
+    #[arg(long, value_enum, default_value_t = Reader::Own, conflicts_with = "no_verify", help_heading = ENSEMBLE)]
+    verify_with: Reader,
+
     /// Do not back up first what the restore will change
     #[arg(long, help_heading = ENSEMBLE)]
     no_safety_snapshot: bool,
@@ -153,6 +157,15 @@ pub struct Args {
 
 const DATADIR: &str = "Into a data directory";
 const ENSEMBLE: &str = "Into a live ensemble";
+
+/// Who reads back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Reader {
+    /// Our own client, over a fresh session
+    Own,
+    /// That one and a client written by others; plain and digest connections only, one read at a time
+    SecondClient,
+}
 
 /// What happens to nodes that differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -189,6 +202,7 @@ const LIVE_ONLY: &[Given] = &[
     ("--preserve-versions", |args| !args.preserve_versions.is_empty()),
     ("--resume", |args| args.resume),
     ("--no-verify", |args| args.no_verify),
+    ("--verify-with", |args| args.verify_with != Reader::Own),
 ];
 const DATADIR_ONLY: &[Given] = &[
     ("--force", |args| args.force),
