@@ -1,14 +1,16 @@
 //! From a parent's stack and new changes to the next stack: carries out a [`StackPlan`].
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rayon::prelude::*;
 
 use crate::blobs::{BlobSink, BlobSource, Layered, MemoryBlobs};
 use crate::chunk::Chunk;
 use crate::cut::{CHUNK_RULE, record_cuts, record_size, split_records};
-use crate::ids::{BlobKind, IdentityKeys};
-use crate::record::SortedRecords;
+use crate::ids::{BlobId, BlobKind, IdentityKeys};
+use crate::record::{RecordLens, RecordRef, SortedRecords, ValueRef};
 use crate::stack::{Entries, Input, Scan, Stack, merge};
 use crate::table::{
     BuiltTable, KeyRange, TableBuilder, TableError, TableKind, TableRoot, TableSpan, build_table, read_chunk,
@@ -109,22 +111,125 @@ pub fn rebase<S: BlobSource, K: BlobSink + ?Sized>(
     sink: &K,
     zxid_high: i64,
 ) -> Result<BuiltTable, TableError> {
+    recut(stack, stack.keys(), sink, zxid_high, BATCH, &mut |builder, entries, ready| builder.append(entries, ready))
+}
+
+/// Stretches decoded in one go where the large values among them are at hand as well.
+const RECUT_BATCH: usize = 32;
+
+/// Writes a base again with the keys of another repository. `seen` is told what large values are called in each.
+pub(crate) fn recut_base<S: BlobSource, K: BlobSink + ?Sized>(
+    stack: &Stack<'_, S>,
+    keys: &IdentityKeys,
+    sink: &K,
+    zxid_high: i64,
+    seen: &mut dyn FnMut(BlobId, BlobId),
+) -> Result<BuiltTable, TableError> {
+    recut(stack, keys, sink, zxid_high, RECUT_BATCH, &mut |builder, entries, ready| {
+        let resolved = Resolved::new(entries, ready.iter().cloned().flatten(), stack.source(), keys, seen)?;
+        builder.append(&resolved, ready)
+    })
+}
+
+/// Writes a run again with the keys of another repository.
+pub(crate) fn recut_run<S: BlobSource, K: BlobSink + ?Sized>(
+    source: &S,
+    run: &TableRoot,
+    keys: &IdentityKeys,
+    sink: &K,
+    span: TableSpan,
+    seen: &mut dyn FnMut(BlobId, BlobId),
+) -> Result<BuiltTable, TableError> {
+    let entries = merge_runs(source, std::slice::from_ref(run))?;
+    let resolved = Resolved::new(&entries, 0..entries.len(), source, keys, seen)?;
+    build_table(&resolved, keys, sink, span)
+}
+
+/// Entries with their large values as bytes, so that these get the ids of another repository.
+struct Resolved<'e> {
+    entries: &'e Entries,
+    large: HashMap<usize, Bytes>,
+}
+
+impl<'e> Resolved<'e> {
+    fn new<S: BlobSource>(
+        entries: &'e Entries,
+        positions: impl Iterator<Item = usize>,
+        source: &S,
+        keys: &IdentityKeys,
+        seen: &mut dyn FnMut(BlobId, BlobId),
+    ) -> Result<Self, TableError> {
+        let mut key = Vec::new();
+        let mut wanted = Vec::new();
+        for i in positions.filter(|i| !entries.is_tombstone(*i)) {
+            if let ValueRef::Blob { id, .. } = entries.record(i, &mut key).value {
+                wanted.push((i, id));
+            }
+        }
+        source.prefetch(&wanted.iter().map(|(_, id)| (*id, BlobKind::Value)).collect::<Vec<_>>());
+        let mut large = HashMap::with_capacity(wanted.len());
+        for (i, id) in wanted {
+            let bytes = source.get(&id, BlobKind::Value)?;
+            seen(id, keys.blob_id(BlobKind::Value, &bytes));
+            large.insert(i, bytes);
+        }
+        Ok(Self { entries, large })
+    }
+}
+
+impl SortedRecords for Resolved<'_> {
+    fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn lens(&self, i: usize) -> RecordLens {
+        self.entries.lens(i)
+    }
+
+    fn key_into(&self, i: usize, key: &mut Vec<u8>) {
+        self.entries.key_into(i, key);
+    }
+
+    fn record<'a>(&'a self, i: usize, key: &'a mut Vec<u8>) -> RecordRef<'a> {
+        let record = self.entries.record(i, key);
+        match self.large.get(&i) {
+            Some(bytes) => RecordRef { value: ValueRef::Bytes(bytes), ..record },
+            None => record,
+        }
+    }
+
+    fn is_tombstone(&self, i: usize) -> bool {
+        self.entries.is_tombstone(i)
+    }
+}
+
+type Append<'f, 'b, K> =
+    &'f mut dyn FnMut(&mut TableBuilder<'b, K>, &Entries, Vec<std::ops::Range<usize>>) -> Result<(), TableError>;
+
+fn recut<'b, S: BlobSource, K: BlobSink + ?Sized>(
+    stack: &Stack<'_, S>,
+    keys: &'b IdentityKeys,
+    sink: &'b K,
+    zxid_high: i64,
+    batch: usize,
+    append: Append<'_, 'b, K>,
+) -> Result<BuiltTable, TableError> {
     let scan = stack.scan(&KeyRange::all())?;
     let base = TableSpan { kind: TableKind::Base, zxid_low: 0, zxid_high };
-    let mut builder = TableBuilder::new(stack.keys(), sink, base);
+    let mut builder = TableBuilder::new(keys, sink, base);
     let mut window = CutWindow { entries: Entries::default(), open: 0 };
     let mut first_key = None;
     let stretches = scan.stretches().len();
-    for start in (0..stretches).step_by(BATCH) {
-        let end = start.saturating_add(BATCH).min(stretches);
+    for start in (0..stretches).step_by(batch) {
+        let end = start.saturating_add(batch).min(stretches);
         read_batch(&scan, stack.source(), start..end)?.into_iter().for_each(|part| window.entries.append(part));
         if first_key.is_none() && window.entries.len() > 0 {
             let mut key = Vec::new();
             window.entries.key_into(0, &mut key);
             first_key = Some(key);
         }
-        let ready = window.ready(stack.keys(), end == stretches);
-        builder.append(&window.entries, ready)?;
+        let ready = window.ready(keys, end == stretches);
+        append(&mut builder, &window.entries, ready)?;
         window.forget();
     }
     builder.finish(first_key.unwrap_or_default())

@@ -240,6 +240,21 @@ impl RepositoryError {
     }
 }
 
+/// The error and everything that caused it, in one line.
+pub(crate) fn error_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let more = e.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = e.source();
+    }
+    text
+}
+
 impl From<CryptoError> for RepositoryError {
     fn from(error: CryptoError) -> Self {
         Self::writing("a key", error)

@@ -24,7 +24,9 @@ use crate::backend::{StoreError, StoreErrorKind};
 use crate::condemned::Condemned;
 use crate::error::RepositoryError;
 use crate::ids::{LineageId, SnapshotId};
-use crate::manifest::{Manifest, ManifestBody, encode_manifest, manifest_path, parse_path, shared_manifest_path};
+use crate::manifest::{
+    Manifest, ManifestBody, NewPack, encode_manifest, manifest_path, parse_path, shared_manifest_path,
+};
 use crate::notes::{notes_prefix, snapshot_of_path};
 use crate::prune::write_list;
 use crate::repository::Repository;
@@ -48,6 +50,29 @@ pub struct Forgotten {
     pub tombstones: u64,
     /// Notes deleted.
     pub notes: u64,
+    /// Manifests deleted, readable or not.
+    pub deleted: u64,
+}
+
+/// A manifest that is to go.
+#[derive(Debug, Clone)]
+pub(crate) struct Doomed {
+    pub(crate) path: String,
+    pub(crate) lineage: LineageId,
+    /// `None` where it cannot be read.
+    pub(crate) id: Option<SnapshotId>,
+    pub(crate) new_packs: Vec<NewPack>,
+}
+
+impl From<&Manifest> for Doomed {
+    fn from(manifest: &Manifest) -> Self {
+        Self {
+            path: manifest.path.clone(),
+            lineage: manifest.lineage,
+            id: Some(manifest.id),
+            new_packs: manifest.body.new_packs.clone(),
+        }
+    }
 }
 
 /// Whether a store will not delete, as opposed to cannot just now.
@@ -63,17 +88,14 @@ impl Repository {
     /// a PUT for each lineage whose newest number goes. A store that refuses to delete is no error: see
     /// [`Forgotten::refused`].
     pub async fn forget(&self, doomed: &[&Manifest], dry_run: bool) -> Result<Forgotten, RepositoryError> {
-        self.shared.forget_manifests(doomed, dry_run).await
+        let doomed: Vec<Doomed> = doomed.iter().copied().map(Doomed::from).collect();
+        self.shared.forget_manifests(&doomed, dry_run).await
     }
 }
 
 impl Shared {
-    /// See [`Repository::forget`].
-    pub(crate) async fn forget_manifests(
-        &self,
-        doomed: &[&Manifest],
-        dry_run: bool,
-    ) -> Result<Forgotten, RepositoryError> {
+    /// See [`Repository::forget`]; the manifests may be unreadable.
+    pub(crate) async fn forget_manifests(&self, doomed: &[Doomed], dry_run: bool) -> Result<Forgotten, RepositoryError> {
         let shared = self;
         let mut done = Forgotten::default();
         if doomed.is_empty() {
@@ -91,7 +113,7 @@ impl Shared {
             })
             .collect();
         if dry_run {
-            done.forgotten = doomed.iter().map(|m| m.id).collect();
+            done.forgotten = doomed.iter().filter_map(|m| m.id).collect();
             done.tombstones = going.len() as u64;
             return Ok(done);
         }
@@ -103,21 +125,22 @@ impl Shared {
         let nothing = Condemned { since_ms: shared.clock.now_ms(), ..Condemned::default() };
         write_list(shared, &nothing).await?;
         let entries: BTreeMap<_, _> =
-            doomed.iter().flat_map(|m| &m.body.new_packs).map(|new| (new.pack, new.clone())).collect();
+            doomed.iter().flat_map(|m| &m.new_packs).map(|new| (new.pack, new.clone())).collect();
         for segment in divide(entries.into_values(), &Replaced::new())? {
             shared.write_segment(&segment).await?;
         }
-        let mut deletes = stream::iter(doomed.iter().copied())
+        let mut deletes = stream::iter(doomed)
             .map(|manifest| async move { (manifest, shared.store.delete(&manifest.path).await) })
             .buffered(PARALLEL);
         while let Some((manifest, result)) = deletes.next().await {
             match result {
                 Ok(()) => {
                     shared.cache.forget_manifest(&manifest.path);
-                    done.forgotten.push(manifest.id);
+                    done.deleted = done.deleted.saturating_add(1);
+                    done.forgotten.extend(manifest.id);
                 }
                 Err(e) if is_refusal(&e) => {
-                    done.refused.push(manifest.id);
+                    done.refused.extend(manifest.id);
                     done.refusal.get_or_insert_with(|| e.to_string());
                 }
                 Err(e) => return Err(e.into()),
@@ -129,7 +152,7 @@ impl Shared {
     }
 
     /// The numbers in use of each lineage that loses snapshots, and the manifests that have them.
-    async fn numbers(&self, doomed: &[&Manifest]) -> Result<BTreeMap<LineageId, Numbers>, RepositoryError> {
+    async fn numbers(&self, doomed: &[Doomed]) -> Result<BTreeMap<LineageId, Numbers>, RepositoryError> {
         let lineages: BTreeSet<LineageId> = doomed.iter().map(|m| m.lineage).collect();
         let store = &self.store;
         let listed = match lineages.first().filter(|_| lineages.len() == 1) {

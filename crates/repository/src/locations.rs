@@ -75,6 +75,13 @@ impl Locations {
         Some((*at, self.packs.get(&at.pack)?))
     }
 
+    /// Every copy of a blob, and their packs' wrapped keys.
+    pub fn all_copies(&self, id: &BlobId) -> Vec<(Location, WrappedKey)> {
+        let copies = self.copies.iter().filter(|(copy, _)| copy == id);
+        let first = self.blobs.get_key_value(id).map(|(id, at)| (*id, *at));
+        first.iter().chain(copies).filter_map(|(_, at)| Some((*at, *self.packs.get(&at.pack)?))).collect()
+    }
+
     /// The packs that hold a blob.
     pub fn places(&self, id: &BlobId) -> Vec<PackId> {
         let first = self.blobs.get(id).map(|at| at.pack);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::backend::StoreError;
+use crate::backend::{StoreError, StoreErrorKind};
 use crate::blobs::{BlobError, BlobSource};
 use crate::crypto::WrappedKey;
 use crate::error::RepositoryError;
@@ -33,6 +33,8 @@ pub struct BlobReader {
     shared: Arc<Shared>,
     ahead: Arc<Ahead>,
     listed: Arc<AtomicBool>,
+    /// Packs in which blobs turned out to be damaged.
+    damaged: Arc<Mutex<HashSet<PackId>>>,
 }
 
 #[derive(Debug)]
@@ -95,7 +97,12 @@ impl Drop for EndOnDrop {
 impl BlobReader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let ahead = Ahead { ranges: Mutex::default(), room: Arc::new(Semaphore::new(AHEAD as usize)) };
-        Self { shared, ahead: Arc::new(ahead), listed: Arc::default() }
+        Self { shared, ahead: Arc::new(ahead), listed: Arc::default(), damaged: Arc::default() }
+    }
+
+    /// Packs in which blobs turned out to be damaged so far, even if another copy could be read.
+    pub(crate) fn damaged(&self) -> HashSet<PackId> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn open(
@@ -149,6 +156,23 @@ impl BlobReader {
         Ok(opened)
     }
 
+    /// A blob that is damaged in this pack, from wherever else it is.
+    fn instead(&self, id: &BlobId, kind: BlobKind, damaged: PackId) -> Option<Bytes> {
+        let mut seen = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(damaged);
+        drop(seen);
+        // Packs that are not known yet may have it.
+        let _ = self.shared.handle.block_on(self.list_once());
+        let copies = self.shared.locations.read().unwrap_or_else(PoisonError::into_inner).all_copies(id);
+        let others = copies.into_iter().filter(|(at, _)| at.kind == kind && at.pack != damaged);
+        let (pack, plain) = others.into_iter().find_map(|(at, wrapped)| {
+            let plain = self.read_located(id, kind, at, &wrapped).ok()?.ok()?;
+            Some((at.pack, plain))
+        })?;
+        tracing::warn!(%id, %pack, %damaged, "a blob is damaged in one pack and was read from another");
+        Some(plain)
+    }
+
     /// Looks through every pack that is not known yet: once, when a location proves old or is missing.
     async fn list_once(&self) -> Result<(), RepositoryError> {
         if self.listed.swap(true, Ordering::SeqCst) {
@@ -187,10 +211,17 @@ impl BlobSource for BlobReader {
             let mut gone = None;
             if let Some((at, wrapped)) = self.located(id, kind) {
                 match self.read_located(id, kind, at, &wrapped) {
+                    Ok(Err(damaged)) => return self.instead(id, kind, at.pack).ok_or(damaged),
                     Ok(opened) => return opened,
                     Err(e) if e.is_not_found() && attempt < 2 => {
                         self.shared.forget_pack(at.pack);
                         gone = Some(at.pack);
+                    }
+                    // A pack that ends too early is damaged, not out of reach.
+                    Err(e) if e.kind == StoreErrorKind::TooShort => {
+                        let (location, what) = (pack_path(at.pack), "the pack ends before it".to_owned());
+                        let damaged = BlobError::Damaged { id: *id, kind, location, what };
+                        return self.instead(id, kind, at.pack).ok_or(damaged);
                     }
                     Err(e) => return Err(store_failed(Box::new(e))),
                 }

@@ -100,16 +100,25 @@ struct Packs {
 impl BackupSession {
     pub(crate) async fn begin(shared: Arc<Shared>, lineage: LineageId) -> Result<Self, RepositoryError> {
         let base = Base::find(&shared, lineage).await?;
+        Ok(Self::upon(shared, lineage, base))
+    }
+
+    /// Begins a snapshot that says again what is left of `original`, under the next number of `lineage`. Nothing in the packs
+    /// `lost` is referred to.
+    pub(crate) async fn begin_repair(
+        shared: Arc<Shared>,
+        lineage: LineageId,
+        original: &Manifest,
+        lost: &BTreeSet<PackId>,
+    ) -> Result<Self, RepositoryError> {
+        let base = Base::of_repair(&shared, lineage, original, lost).await?;
+        Ok(Self::upon(shared, lineage, base))
+    }
+
+    fn upon(shared: Arc<Shared>, lineage: LineageId, base: Base) -> Self {
         let reader = BlobReader::new(Arc::clone(&shared));
-        Ok(Self {
-            shared,
-            lineage,
-            level: None,
-            base,
-            packs: Mutex::default(),
-            slots: Arc::new(Semaphore::new(UPLOADS)),
-            reader,
-        })
+        let (packs, slots) = (Mutex::default(), Arc::new(Semaphore::new(UPLOADS)));
+        Self { shared, lineage, level: None, base, packs, slots, reader }
     }
 
     /// Uses another zstd level for what is put from now on.
@@ -136,6 +145,11 @@ impl BackupSession {
 
     fn packs(&self) -> std::sync::MutexGuard<'_, Packs> {
         self.packs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a blob need not be put: the parent's packs hold it, or it was put.
+    pub(crate) fn reaches(&self, id: &BlobId) -> bool {
+        self.base.reachable.contains_key(id) || self.packs().placed.contains_key(id)
     }
 
     /// Stores the snapshot. `tables` is its whole stack, base first. Counters of bytes, blobs and time are filled in.
@@ -192,7 +206,7 @@ impl BackupSession {
             what: "it was written as a snapshot and reads as none".to_owned(),
         })?;
         if !self.is_safe(&manifest, &named, limit).await? {
-            self.shared.forget_manifests(&[&manifest], false).await?;
+            self.shared.forget_manifests(&[(&manifest).into()], false).await?;
             return self.overtaken().await;
         }
         keep_newest(&self.shared, self.lineage, self.base.avoid.newest, manifest.seq, &path, &object);
@@ -348,7 +362,7 @@ impl BackupSession {
                     Err(e) => return Err(e.into()),
                 };
                 if gone {
-                    shared.forget_manifests(&[manifest], false).await?;
+                    shared.forget_manifests(&[manifest.into()], false).await?;
                     return Err(RepositoryError::PrunedMeanwhile { pack: pack.to_string() });
                 }
             }

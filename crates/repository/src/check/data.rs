@@ -1,17 +1,19 @@
 //! Levels 2 and 3: the bytes of packs, the order of chunks, the digests of snapshots.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::objects::Inventory;
-use super::{CheckStats, Finding, ReadData, Severity, whole_text};
+use super::{CheckStats, Finding, ReadData, Severity};
 use crate::blobs::{BlobError, BlobSource};
-use crate::error::RepositoryError;
+use crate::chunk::Chunk;
+use crate::error::{RepositoryError, error_text};
 use crate::ids::{BlobId, BlobKind, PackId};
 use crate::manifest::Manifest;
-use crate::pack::{MAX_PACK, PackIndex, pack_path, verify_body};
+use crate::pack::{MAX_PACK, Tail, pack_path, read_tail, verify_body};
 use crate::reader::BlobReader;
 use crate::seal::open_blob;
 use crate::shared::Shared;
@@ -25,31 +27,29 @@ const BATCH: usize = 4;
 pub(super) fn check_packs(
     shared: &Arc<Shared>,
     inventory: &Inventory,
-    read_data: ReadData,
     stats: &mut CheckStats,
     tell: &mut dyn FnMut(Finding),
 ) -> Result<(), RepositoryError> {
-    let chosen = choose(inventory, read_data);
+    let chosen: Vec<PackId> = inventory.chosen.iter().copied().collect();
     for batch in chosen.chunks(BATCH) {
-        let results: Vec<_> =
-            batch.par_iter().map(|(index, hash)| check_pack(shared, inventory, index, hash)).collect();
-        for ((index, _), result) in batch.iter().zip(results) {
-            let findings = match result {
-                Ok(findings) => findings,
-                Err(RepositoryError::Store(e)) if e.is_not_found() => Vec::new(),
+        let results: Vec<_> = batch.par_iter().map(|pack| check_pack(shared, inventory, *pack)).collect();
+        for result in results {
+            let (blobs, findings) = match result {
+                Ok(checked) => checked,
+                Err(RepositoryError::Store(e)) if e.is_not_found() => (0, Vec::new()),
                 Err(e) => return Err(e),
             };
             stats.packs_read = stats.packs_read.saturating_add(1);
-            stats.blobs_read = stats.blobs_read.saturating_add(index.blobs.len() as u64);
+            stats.blobs_read = stats.blobs_read.saturating_add(blobs);
             findings.into_iter().for_each(&mut *tell);
         }
     }
     Ok(())
 }
 
-/// The packs to read in full.
-fn choose(inventory: &Inventory, read_data: ReadData) -> Vec<&(PackIndex, [u8; 32])> {
-    let mut all: Vec<&(PackIndex, [u8; 32])> = inventory.packs.values().collect();
+/// The packs to read in full, of those listed with these sizes.
+pub(super) fn choose(packs: &BTreeMap<PackId, u64>, read_data: ReadData) -> BTreeSet<PackId> {
+    let mut all: Vec<(PackId, u64)> = packs.iter().map(|(pack, size)| (*pack, *size)).collect();
     let rank = |seed: u64, pack: PackId| {
         let hash = blake3::hash(&[&seed.to_le_bytes()[..], &pack.0.to_bytes()].concat());
         u64::from_le_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default())
@@ -59,25 +59,25 @@ fn choose(inventory: &Inventory, read_data: ReadData) -> Vec<&(PackIndex, [u8; 3
         ReadData::All => {}
         ReadData::Part { part, of } => {
             let of = u64::from(of.max(1));
-            all.retain(|(i, _)| rank(0, i.pack).checked_rem(of) == u64::from(part).checked_sub(1));
+            all.retain(|(pack, _)| rank(0, *pack).checked_rem(of) == u64::from(part).checked_sub(1));
         }
         ReadData::Percent { percent, seed } => {
             // A share of the range of ranks.
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
             let limit = (percent.clamp(0.0, 100.0) / 100.0 * u64::MAX as f64) as u64;
-            all.retain(|(i, _)| rank(seed, i.pack) <= limit);
+            all.retain(|(pack, _)| rank(seed, *pack) <= limit);
         }
         ReadData::Bytes { bytes, seed } => {
-            all.sort_by_key(|(i, _)| rank(seed, i.pack));
+            all.sort_by_key(|(pack, _)| rank(seed, *pack));
             let mut left = bytes;
-            all.retain(|(i, _)| {
+            all.retain(|(_, size)| {
                 let fits = left > 0;
-                left = left.saturating_sub(i.size);
+                left = left.saturating_sub(*size);
                 fits
             });
         }
     }
-    all
+    all.into_iter().map(|(pack, _)| pack).collect()
 }
 
 /// One blob, already read.
@@ -89,17 +89,13 @@ impl BlobSource for One<'_> {
     }
 }
 
-fn check_pack(
-    shared: &Shared,
-    inventory: &Inventory,
-    index: &PackIndex,
-    hash: &[u8; 32],
-) -> Result<Vec<Finding>, RepositoryError> {
-    let path = pack_path(index.pack);
+/// How many blobs a pack has, and what is wrong with them.
+fn check_pack(shared: &Shared, inventory: &Inventory, pack: PackId) -> Result<(u64, Vec<Finding>), RepositoryError> {
+    let path = pack_path(pack);
     let object = shared.handle.block_on(shared.store.get(&path, MAX_PACK))?;
     let mut findings = Vec::new();
     let mut damaged = |object: String, problem: String| {
-        let snapshots = inventory.users_of(index.pack);
+        let snapshots = inventory.users_of(pack);
         findings.push(Finding {
             severity: if snapshots.is_empty() { Severity::Notice } else { Severity::Damage },
             object,
@@ -109,16 +105,30 @@ fn check_pack(
             } else {
                 "what it holds is lost to these snapshots, as far as they need it".to_owned()
             },
-            remedy: "restore the pack from a copy of the store; else `zooark repair snapshots` saves what is left"
-                .to_owned(),
+            remedy: if snapshots.is_empty() {
+                "`zooark prune` removes it".to_owned()
+            } else {
+                "restore the pack from a copy of the store; else `zooark repair snapshots --read-data`, which saves what is left"
+                    .to_owned()
+            },
             snapshots,
         });
+    };
+    let tail = read_tail(&shared.crypto, pack, object.len() as u64, &object);
+    let (index, hash) = match tail {
+        Ok(Tail::Index(index, hash)) => (index, hash),
+        // Its footer could be read a moment ago.
+        Ok(Tail::NeedsMore(_)) => return Ok((0, findings)),
+        Err(e) => {
+            damaged(path, error_text(&e));
+            return Ok((0, findings));
+        }
     };
     let key = match shared.key(&index.wrapped) {
         Ok(key) => key,
         Err(e) => {
-            damaged(path, whole_text(&e));
-            return Ok(findings);
+            damaged(path, error_text(&e));
+            return Ok((0, findings));
         }
     };
     let mut all_open = true;
@@ -130,30 +140,33 @@ fn check_pack(
             Ok(plain) => plain,
             Err(e) => {
                 all_open = false;
-                damaged(name(), whole_text(&e));
+                damaged(name(), error_text(&e));
                 continue;
             }
         };
-        if let Some(leaf) = inventory.leaves.get(&blob.id)
-            && let Err(e) = check_chunk(leaf, &plain)
+        if blob.kind == BlobKind::Leaf
+            && let Err(e) = check_chunk(blob.id, inventory.leaves.get(&blob.id), &plain)
         {
-            damaged(name(), whole_text(&e));
+            damaged(name(), error_text(&e));
         }
     }
-    if all_open && let Err(e) = verify_body(index.pack, &object, index, hash) {
-        damaged(path.clone(), whole_text(&e));
+    if all_open && let Err(e) = verify_body(pack, &object, &index, &hash) {
+        damaged(path.clone(), error_text(&e));
     }
-    Ok(findings)
+    Ok((index.blobs.len() as u64, findings))
 }
 
-/// A chunk in its place in the table, its keys in order.
-fn check_chunk(leaf: &Leaf, plain: &Bytes) -> Result<(), TableError> {
-    let chunk = read_chunk(&One(leaf.id, plain), leaf)?;
+/// A chunk's keys in order and, where its place in a table is known, in that.
+fn check_chunk(id: BlobId, leaf: Option<&Leaf>, plain: &Bytes) -> Result<(), TableError> {
+    let chunk = match leaf {
+        Some(leaf) => read_chunk(&One(id, plain), leaf)?,
+        None => Chunk::decode(plain.clone()).map_err(|source| TableError::Chunk { id, source })?,
+    };
     let ordered = (1..chunk.len()).all(|i| chunk.key(i.saturating_sub(1)) < chunk.key(i));
     if ordered {
         Ok(())
     } else {
-        Err(TableError::Inconsistent { id: leaf.id, kind: BlobKind::Leaf, what: "the order of its keys" })
+        Err(TableError::Inconsistent { id, kind: BlobKind::Leaf, what: "the order of its keys" })
     }
 }
 
@@ -170,7 +183,7 @@ pub(super) fn check_digests(
             let problem = match result {
                 Ok(digest) if digest.0 == manifest.body.fields.state_digest => continue,
                 Ok(_) => "its merged records do not have the digest that was recorded".to_owned(),
-                Err(e) => whole_text(&e),
+                Err(e) => error_text(&e),
             };
             tell(Finding {
                 severity: Severity::Damage,

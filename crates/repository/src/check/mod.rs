@@ -124,8 +124,8 @@ pub fn check(
         }
         report(finding);
     };
-    let inventory = objects::check_objects(&shared, &mut stats, &mut tell)?;
-    data::check_packs(&shared, &inventory, options.read_data, &mut stats, &mut tell)?;
+    let inventory = objects::check_objects(&shared, options, &mut stats, &mut tell)?;
+    data::check_packs(&shared, &inventory, &mut stats, &mut tell)?;
     if options.digests {
         data::check_digests(&shared, &inventory, &mut stats, &mut tell);
     }
@@ -133,20 +133,7 @@ pub fn check(
     Ok(stats)
 }
 
-/// The error and everything that caused it, in one line.
-fn whole_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(e) = cause {
-        let more = e.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = e.source();
-    }
-    text
-}
-
+#[cfg(test)]
+mod memory_tests;
 #[cfg(test)]
 mod tests;

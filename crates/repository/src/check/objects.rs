@@ -5,12 +5,13 @@ use std::sync::{Arc, PoisonError};
 
 use futures::{StreamExt, stream};
 
-use super::{CheckStats, Finding, Severity, whole_text};
+use super::data::choose;
+use super::{CheckOptions, CheckStats, Finding, Severity};
 use crate::backend::ObjectInfo;
 use crate::catalog::{MAX_CATALOG, decode_catalog, is_catalog_path};
 use crate::condemned::{MAX_CONDEMNED, decode_condemned, generation_of_path};
 use crate::config::CONFIG_PATH;
-use crate::error::RepositoryError;
+use crate::error::{RepositoryError, error_text};
 use crate::ids::{BlobId, BlobKind, PackId, SnapshotId};
 use crate::keys::{MAX_SLOT, slot_info};
 use crate::manifest::{Manifest, StackTable, parse_path};
@@ -26,11 +27,11 @@ const PARALLEL: usize = 16;
 /// What level 1 learnt, for the others.
 pub(super) struct Inventory {
     pub(super) snapshots: Vec<Manifest>,
-    /// Packs whose footer could be read, with the hash of their bodies.
-    pub(super) packs: BTreeMap<PackId, (PackIndex, [u8; 32])>,
+    /// Packs to be read in full; those whose footer cannot be read are taken out.
+    pub(super) chosen: BTreeSet<PackId>,
     /// Who needs a pack.
     pub(super) users: HashMap<PackId, Vec<SnapshotId>>,
-    /// Where in its table a chunk belongs.
+    /// Where in its table a chunk of those packs belongs, where no digest is computed, which would tell as well.
     pub(super) leaves: HashMap<BlobId, Leaf>,
     /// Which packs hold the needed blobs of packs that were repacked.
     replaced: Replaced,
@@ -53,6 +54,7 @@ type Tell<'a> = &'a mut dyn FnMut(Finding);
 
 pub(super) fn check_objects(
     shared: &Arc<Shared>,
+    options: &CheckOptions,
     stats: &mut CheckStats,
     tell: Tell<'_>,
 ) -> Result<Inventory, RepositoryError> {
@@ -60,7 +62,7 @@ pub(super) fn check_objects(
     stats.objects = listed.len() as u64;
     let mut inventory = Inventory {
         snapshots: Vec::new(),
-        packs: BTreeMap::new(),
+        chosen: BTreeSet::new(),
         users: HashMap::new(),
         leaves: HashMap::new(),
         replaced: Replaced::new(),
@@ -75,6 +77,7 @@ pub(super) fn check_objects(
             None => others.push(object),
         }
     }
+    inventory.chosen = choose(&packs, options.read_data);
     read_others(shared, &others, &mut inventory, tell)?;
     stats.snapshots = inventory.snapshots.len() as u64;
     for manifest in &inventory.snapshots {
@@ -94,7 +97,7 @@ pub(super) fn check_objects(
         }
     }
     missing_packs(&packs, &inventory, tell);
-    check_tables(shared, &mut inventory, tell);
+    check_tables(shared, &mut inventory, !options.digests, tell);
     Ok(inventory)
 }
 
@@ -154,13 +157,15 @@ fn unreadable(path: &str, error: &RepositoryError) -> Finding {
     let (severity, meaning, remedy) = match kind {
         "snapshots" => (
             Severity::Damage,
-            "this snapshot is lost; others do not depend on it",
-            "restore the object from a copy of the store, or delete it to forget the snapshot",
+            "this snapshot cannot be read; others do not depend on it. `zooark prune` deletes nothing meanwhile",
+            "restore the object from a copy of the store; else `zooark repair snapshots` writes it again where the local cache \
+             or a catalog has it, and with --forget gives it up",
         ),
         "notes" => (
             Severity::Damage,
             "tags, protection or acceptance of this snapshot are as they were before the note",
-            "set them again with `zooark tag`, `protect` or `accept`, then delete the object",
+            "`zooark repair snapshots --forget` deletes it; then set them again with `zooark tag`, `zooark protect` or \
+             `zooark accept`",
         ),
         "keys" => (
             Severity::Damage,
@@ -170,7 +175,7 @@ fn unreadable(path: &str, error: &RepositoryError) -> Finding {
         "condemned" => (
             Severity::Damage,
             "no backup can be made: a writer cannot know which packs are about to be deleted",
-            "restore the object from a copy of the store; while no prune runs it may be deleted",
+            "restore the object from a copy of the store; else, while no prune runs, `zooark repair index`",
         ),
         "index" => (
             Severity::Damage,
@@ -180,14 +185,14 @@ fn unreadable(path: &str, error: &RepositoryError) -> Finding {
         "catalog" => (
             Severity::Notice,
             "snapshots are listed with more requests; nothing is lost",
-            "delete it; `zooark prune` writes another",
+            "`zooark repair index` deletes it; `zooark prune` writes another",
         ),
         _ => (Severity::Notice, "it takes space and means nothing to zooark", "delete it if it is not yours"),
     };
     Finding {
         severity,
         object: path.to_owned(),
-        problem: whole_text(error),
+        problem: error_text(error),
         meaning: meaning.to_owned(),
         remedy: remedy.to_owned(),
         snapshots: Vec::new(),
@@ -200,43 +205,52 @@ fn read_footers(
     inventory: &mut Inventory,
     tell: Tell<'_>,
 ) -> Result<(), RepositoryError> {
-    let reads = stream::iter(packs.keys().copied())
+    let mut introduced: HashMap<PackId, Vec<usize>> = HashMap::new();
+    for (at, manifest) in inventory.snapshots.iter().enumerate() {
+        for new in &manifest.body.new_packs {
+            introduced.entry(new.pack).or_default().push(at);
+        }
+    }
+    // One after another: what is read for a footer must not pile up.
+    let mut reads = stream::iter(packs.keys().copied())
         .map(|pack| async move { (pack, shared.read_footer(pack).await) })
         .buffered(PARALLEL);
-    let results: Vec<_> = shared.handle.block_on(reads.collect());
-    for (pack, result) in results {
+    while let Some((pack, result)) = shared.handle.block_on(reads.next()) {
         let problem = match result {
-            Ok((index, hash, _)) if packs.get(&pack) == Some(&index.size) => {
+            Ok((index, ..)) if packs.get(&pack) == Some(&index.size) => {
                 shared.add_index(&index);
-                inventory.packs.insert(pack, (index, hash));
+                for at in introduced.remove(&pack).into_iter().flatten() {
+                    compare_entries(inventory, at, &index, tell);
+                }
                 continue;
             }
             Ok((index, ..)) => format!("it has {} bytes and was listed with another size", index.size),
             Err(RepositoryError::Store(e)) if e.is_not_found() => continue,
             Err(e @ RepositoryError::Store(_)) if !e.is_damage() => return Err(e),
-            Err(e) => whole_text(&e),
+            Err(e) => error_text(&e),
         };
+        inventory.chosen.remove(&pack);
         let snapshots = inventory.users_of(pack);
         tell(lost_pack(pack, problem, snapshots));
     }
-    for manifest in &inventory.snapshots {
-        for new in &manifest.body.new_packs {
-            let Some((index, _)) = inventory.packs.get(&new.pack) else { continue };
-            let differs = new.index().is_some_and(|i| i != *index) || new.size != index.size;
-            if differs {
-                tell(Finding {
-                    severity: Severity::Damage,
-                    object: manifest.path.clone(),
-                    problem: format!("its entries of pack {} are not those of the pack", new.pack),
-                    meaning: "one of the two was replaced; what the pack's own footer says can still be read"
-                        .to_owned(),
-                    remedy: "restore the pack from a copy of the store".to_owned(),
-                    snapshots: inventory.users_of(new.pack),
-                });
-            }
+    Ok(())
+}
+
+/// What a manifest says of a pack it introduced, beside what the pack says.
+fn compare_entries(inventory: &Inventory, at: usize, index: &PackIndex, tell: Tell<'_>) {
+    let Some(manifest) = inventory.snapshots.get(at) else { return };
+    for new in manifest.body.new_packs.iter().filter(|new| new.pack == index.pack) {
+        if new.index().is_some_and(|i| i != *index) || new.size != index.size {
+            tell(Finding {
+                severity: Severity::Damage,
+                object: manifest.path.clone(),
+                problem: format!("its entries of pack {} are not those of the pack", new.pack),
+                meaning: "one of the two was replaced; what the pack's own footer says can still be read".to_owned(),
+                remedy: "restore the pack from a copy of the store; else `zooark repair snapshots`".to_owned(),
+                snapshots: inventory.users_of(new.pack),
+            });
         }
     }
-    Ok(())
 }
 
 fn lost_pack(pack: PackId, problem: String, snapshots: Vec<SnapshotId>) -> Finding {
@@ -245,8 +259,8 @@ fn lost_pack(pack: PackId, problem: String, snapshots: Vec<SnapshotId>) -> Findi
     } else {
         (
             "what lies in it cannot be read, so these snapshots cannot be restored whole",
-            "restore the object from a copy of the store; else `zooark repair snapshots` saves what is left, and a new \
-             `zooark backup --full` protects what is still there",
+            "restore the object from a copy of the store; else `zooark repair index`, which finds what other packs hold of it, \
+             then `zooark repair snapshots`, which saves what is left",
         )
     };
     Finding {
@@ -268,7 +282,7 @@ fn missing_packs(packs: &BTreeMap<PackId, u64>, inventory: &Inventory, tell: Tel
 }
 
 /// Walks every table once, however many snapshots have it.
-fn check_tables(shared: &Arc<Shared>, inventory: &mut Inventory, tell: Tell<'_>) {
+fn check_tables(shared: &Arc<Shared>, inventory: &mut Inventory, keep_places: bool, tell: Tell<'_>) {
     let reader = BlobReader::new(Arc::clone(shared));
     let mut seen: HashMap<(Option<BlobId>, Vec<PackId>), Vec<SnapshotId>> = HashMap::new();
     let mut tables: Vec<&StackTable> = Vec::new();
@@ -292,7 +306,12 @@ fn check_tables(shared: &Arc<Shared>, inventory: &mut Inventory, tell: Tell<'_>)
             (Ok(leaves), Ok(values)) => {
                 blobs.extend(leaves.iter().map(|leaf| (leaf.id, BlobKind::Leaf)));
                 blobs.extend(values.iter().map(|value| (value.id, BlobKind::Value)));
-                leaves_found.extend(leaves.into_iter().map(|leaf| (leaf.id, leaf)));
+                if keep_places && !inventory.chosen.is_empty() {
+                    let locations = shared.locations.read().unwrap_or_else(PoisonError::into_inner);
+                    let is_chosen =
+                        |leaf: &Leaf| locations.places(&leaf.id).iter().any(|p| inventory.chosen.contains(p));
+                    leaves_found.extend(leaves.into_iter().filter(is_chosen).map(|leaf| (leaf.id, leaf)));
+                }
             }
             (Err(e), _) | (_, Err(e)) => tell(broken_table(&name, &e, &users)),
         }
@@ -307,7 +326,7 @@ fn broken_table(name: &str, error: &TableError, users: &[SnapshotId]) -> Finding
     Finding {
         severity: Severity::Damage,
         object: name.to_owned(),
-        problem: whole_text(error),
+        problem: error_text(error),
         meaning: "these snapshots cannot be restored whole".to_owned(),
         remedy: "restore the pack that is named from a copy of the store; else `zooark repair snapshots`".to_owned(),
         snapshots: users.to_vec(),
@@ -352,14 +371,14 @@ fn report_unlocated(
         finding(
             format!("{} of its blobs are in no readable pack: {}", nowhere.len(), some(&nowhere)),
             "these snapshots cannot be restored whole",
-            "restore the packs from a copy of the store; else `zooark repair snapshots` saves what is left",
+            "restore the packs from a copy of the store; else `zooark repair snapshots`, which saves what is left",
         );
     }
     if !elsewhere.is_empty() {
         finding(
             format!("{} of its blobs are in packs that it does not name: {}", elsewhere.len(), some(&elsewhere)),
             "they can be read now, but prune may delete them",
-            "do not prune; run `zooark backup --full`, which names its packs anew",
+            "`zooark repair index`, before any prune",
         );
     }
 }

@@ -161,6 +161,13 @@ async fn refused_deletes_leave_prune_pending() {
     let next = full(&repository, "next").await;
     readable(&repository, &kept, "kept").await;
     readable(&repository, &next, "next").await;
+    let check = || crate::check::check(&repository, &crate::check::CheckOptions::default(), &mut |_| ()).unwrap();
+    let stats = std::thread::scope(|scope| scope.spawn(check).join().unwrap());
+    assert_eq!((stats.damage, stats.unused_packs), (0, 1));
+    let forgotten = repository.forget(&[&next], false).await.unwrap();
+    assert_eq!((forgotten.forgotten.len(), forgotten.refused.len()), (0, 1));
+    readable(&repository, &next, "next").await;
+    assert_eq!(prune(&repository).refused, pending.refused, "as often as one asks");
     simulation.judge(|_, _| Verdict::Do);
     assert_eq!(prune(&repository).deleted.packs, 1);
 }
@@ -327,24 +334,33 @@ async fn fifty_thousand_snapshots_cost_tens_of_requests() {
             let object = crate::manifest::encode_manifest(repository.crypto(), &path, &body).unwrap();
             store.put(&path, object.into()).await.unwrap();
         }
+        let timed = |what: &str, since: std::time::Instant| {
+            println!("{count} snapshots in {lineages} lineages: {what} {:.2} s", since.elapsed().as_secs_f64());
+        };
+        let since = std::time::Instant::now();
         prune(&repository);
+        timed("first prune", since);
         let cold = reopen(&store, &CacheOptions::none()).await;
-        let before = store.counters();
+        let (before, since) = (store.counters(), std::time::Instant::now());
         let listed = cold.snapshots().await.unwrap();
+        timed("snapshots", since);
         let spent = store.counters().since(&before);
         assert_eq!(listed.snapshots.len() as u64, count + 1);
         assert!(spent.get + spent.list <= 30, "snapshots: {spent:?}");
         let doomed: Vec<&Manifest> = listed.snapshots.iter().step_by(2).map(|s| &s.manifest).collect();
-        let before = store.counters();
+        let (before, since) = (store.counters(), std::time::Instant::now());
         cold.forget(&doomed, true).await.unwrap();
+        timed("forget --dry-run", since);
         let spent = store.counters().since(&before);
         assert_eq!((spent.get, spent.list, spent.put, spent.delete), (0, 1, 0, 0), "forget --dry-run: {spent:?}");
-        let before = store.counters();
+        let (before, since) = (store.counters(), std::time::Instant::now());
         back_up(&reopen(&store, &CacheOptions::none()).await, "more").await;
+        timed("backup", since);
         let spent = store.counters().since(&before);
         assert!(spent.get + spent.list + spent.put + spent.head <= 12, "backup: {spent:?}");
-        let before = store.counters();
+        let (before, since) = (store.counters(), std::time::Instant::now());
         prune(&cold);
+        timed("prune", since);
         let spent = store.counters().since(&before);
         assert!(spent.get + spent.list + spent.put + spent.head <= 40, "prune: {spent:?}");
     }

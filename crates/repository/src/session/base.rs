@@ -9,7 +9,7 @@ use crate::codec::{decode, encode};
 use crate::condemned::{Avoid, read_condemned};
 use crate::error::RepositoryError;
 use crate::ids::{BlobId, LineageId, PackId};
-use crate::manifest::{Manifest, manifest_path, parse_path};
+use crate::manifest::{Manifest, SnapshotManifest, manifest_path, parse_path};
 use crate::shared::Shared;
 
 const AVOID_FACT: &str = "condemned";
@@ -31,6 +31,16 @@ pub(super) struct Base {
     pub(super) reachable: HashMap<BlobId, PackId>,
 }
 
+/// When the lists were read, and what they say.
+struct Started {
+    exclusive: bool,
+    began: Moment,
+    began_wall: SystemTime,
+    avoid: Avoid,
+    /// Packs that cannot be read, or of which something cannot.
+    lost: BTreeSet<PackId>,
+}
+
 fn newest_fact(lineage: LineageId) -> String {
     format!("newest {lineage}")
 }
@@ -50,10 +60,50 @@ impl Base {
             shared.cache.put_fact(AVOID_FACT, &fact);
         }
         let (parent, newest_seq) = newest_manifest(shared, lineage, exclusive, avoid.newest).await?;
+        Self::upon(
+            shared,
+            Started { exclusive, began, began_wall, avoid, lost: BTreeSet::new() },
+            lineage,
+            parent,
+            newest_seq,
+        )
+        .await
+    }
+
+    /// What a repaired snapshot builds upon: the damaged one, confirmed after the lists were read, but for the packs `lost`.
+    pub(super) async fn of_repair(
+        shared: &Shared,
+        lineage: LineageId,
+        original: &Manifest,
+        lost: &BTreeSet<PackId>,
+    ) -> Result<Self, RepositoryError> {
+        let exclusive = shared.creates_exclusively().await?;
+        let (began, began_wall) = (shared.clock.moment(), shared.clock.wall());
+        let mut avoid = read_condemned(&shared.store, &shared.crypto, None).await?;
+        shared.store.head(&original.path).await?;
+        let listed = shared.store.list_sorted(&format!("snapshots/{lineage}/")).await?;
+        let newest_seq = listed.iter().filter_map(|o| Some(parse_path(&o.path)?.1)).max().unwrap_or(0);
+        avoid.packs.extend(lost);
+        // What the manifest itself says of its packs is not taken for true.
+        let started = Started { exclusive, began, began_wall, avoid, lost: lost.clone() };
+        let doubted =
+            Manifest { body: SnapshotManifest { new_packs: Vec::new(), ..original.body.clone() }, ..original.clone() };
+        Self::upon(shared, started, lineage, Some(doubted), newest_seq).await
+    }
+
+    async fn upon(
+        shared: &Shared,
+        started: Started,
+        lineage: LineageId,
+        parent: Option<Manifest>,
+        newest_seq: u64,
+    ) -> Result<Self, RepositoryError> {
+        let Started { exclusive, began, began_wall, avoid, lost } = started;
         let (mut reachable, mut unusable) = (HashMap::new(), BTreeSet::new());
         if let Some(parent) = &parent {
             let packs = parent.packs();
-            unusable = shared.load_packs(&packs, Some(parent)).await?.into_iter().collect();
+            let readable: Vec<PackId> = packs.iter().copied().filter(|pack| !lost.contains(pack)).collect();
+            unusable = shared.load_packs(&readable, Some(parent)).await?.into_iter().collect();
             unusable.extend(packs.iter().filter(|pack| avoid.packs.contains(pack)));
             let left: Vec<PackId> = unusable.iter().copied().collect();
             let successors = shared.load_successors(&left, &avoid.packs).await?;

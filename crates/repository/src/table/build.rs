@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::fence::{lower_fence, upper_fence};
 use super::node::{MAX_HEIGHT, Node, NodeEntry, REFS_PER_LIST, RefsEntry, node_ranges};
+use super::read::Leaf;
 use super::{TableError, TableKind, TableRoot};
 use crate::blobs::{BlobSink, PlainBlob};
 use crate::chunk::ChunkEncoder;
@@ -149,6 +150,19 @@ impl<'a, S: BlobSink + ?Sized> TableBuilder<'a, S> {
         };
         let values = chunk.out_of_line.iter().map(|value| RefsEntry { id: value.id, len: value.len }).collect();
         Ok(WrittenLeaf { entry, values, digest })
+    }
+
+    /// Takes over a chunk of another table as it is; `values` are those that it names.
+    pub(crate) fn keep(&mut self, leaf: &Leaf, values: impl IntoIterator<Item = RefsEntry>) {
+        self.leaves.push(NodeEntry {
+            last_key: leaf.last_key.to_vec(),
+            id: leaf.id,
+            records: leaf.records,
+            tombstones: leaf.tombstones,
+            chunk_bytes: leaf.chunk_bytes,
+            highest_mzxid: leaf.highest_mzxid,
+        });
+        self.values.extend(values);
     }
 
     /// Writes the nodes and value lists. `first_key` is the smallest key of the table.

@@ -17,7 +17,9 @@ use crate::ids::{BlobId, BlobKind};
 
 pub use build::{BuiltTable, TableBuilder, TableSpan, build_table};
 pub use node::{MAX_NODE, MAX_REFS, Node, NodeEntry, RefsEntry};
-pub use read::{KeyRange, Leaf, read_chunk, read_leaves, read_refs, read_value, visit_blobs};
+pub use read::{
+    KeyRange, Leaf, LostPart, read_chunk, read_leaves, read_leaves_left, read_refs, read_value, visit_blobs,
+};
 
 /// Why a table could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,19 @@ pub enum TableError {
         /// What differs.
         what: &'static str,
     },
+}
+
+impl TableError {
+    /// Whether what was to be read is lost, as opposed to out of reach just now.
+    pub fn is_loss(&self) -> bool {
+        match self {
+            Self::Blob(BlobError::Missing { .. } | BlobError::Damaged { .. })
+            | Self::Chunk { .. }
+            | Self::Body { .. }
+            | Self::Inconsistent { .. } => true,
+            Self::Blob(BlobError::Store { .. }) | Self::Encode(_) | Self::Codec(_) => false,
+        }
+    }
 }
 
 /// Whether a table holds a whole tree or changes to the tables below it.

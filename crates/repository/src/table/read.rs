@@ -113,17 +113,74 @@ pub fn read_leaves<S: BlobSource + ?Sized>(
     }
     let mut leaves = Vec::new();
     let fenced = root.height == 0 && matches!(root.kind, TableKind::Run { .. });
-    let mut walk = Walk { source, range, leaves: &mut leaves, visit, fenced };
-    let top = NodeEntry {
+    let mut walk = Walk { source, range, leaves: &mut leaves, visit, fenced, lost: None };
+    walk.down(&top_entry(root, id), root.height, None, true)?;
+    Ok(leaves)
+}
+
+fn top_entry(root: &TableRoot, id: BlobId) -> NodeEntry {
+    NodeEntry {
         last_key: root.last_key.clone(),
         id,
         records: root.records,
         tombstones: root.tombstones,
         chunk_bytes: root.chunk_bytes,
         highest_mzxid: i64::MAX,
-    };
+    }
+}
+
+/// The part of a table below a blob that cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LostPart {
+    /// The blob.
+    pub id: BlobId,
+    /// A node or a chunk.
+    pub kind: BlobKind,
+    /// All lost keys are greater; `None` at the table's beginning.
+    pub after: Option<Arc<[u8]>>,
+    /// No lost key is greater.
+    pub last_key: Arc<[u8]>,
+    /// Records in it, tombstones not counted.
+    pub records: u64,
+    /// Tombstones in it.
+    pub tombstones: u64,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
+/// As [`read_leaves`] of every key, but what lies below nodes that cannot be read is told to `lost` and left out. `visit` is
+/// told the nodes that could be read. Fails only where the store does.
+pub fn read_leaves_left<S: BlobSource + ?Sized>(
+    source: &S,
+    root: &TableRoot,
+    visit: &mut dyn FnMut(BlobId),
+    lost: &mut dyn FnMut(LostPart),
+) -> Result<Vec<Leaf>, TableError> {
+    let Some(id) = root.root else { return Ok(Vec::new()) };
+    let mut leaves = Vec::new();
+    let fenced = root.height == 0 && matches!(root.kind, TableKind::Run { .. });
+    let top = top_entry(root, id);
+    if root.height > MAX_HEIGHT {
+        let error = TableError::Inconsistent { id, kind: root.root_kind(), what: "it is too high" };
+        lost(lost_part(&top, root.root_kind(), None, &error));
+        return Ok(leaves);
+    }
+    let range = KeyRange::all();
+    let mut walk = Walk { source, range: &range, leaves: &mut leaves, visit, fenced, lost: Some(lost) };
     walk.down(&top, root.height, None, true)?;
     Ok(leaves)
+}
+
+fn lost_part(entry: &NodeEntry, kind: BlobKind, after: Option<Arc<[u8]>>, error: &TableError) -> LostPart {
+    LostPart {
+        id: entry.id,
+        kind,
+        after,
+        last_key: entry.last_key.as_slice().into(),
+        records: entry.records,
+        tombstones: entry.tombstones,
+        reason: error.to_string(),
+    }
 }
 
 /// Visits the id of every blob of a table, its chunks and values not read. Holds one node a level in memory.
@@ -173,6 +230,8 @@ struct Walk<'a, S: ?Sized> {
     leaves: &'a mut Vec<Leaf>,
     visit: &'a mut dyn FnMut(BlobId),
     fenced: bool,
+    /// Told of what cannot be read, which is then left out; without it that is an error.
+    lost: Option<&'a mut dyn FnMut(LostPart)>,
 }
 
 impl<S: BlobSource + ?Sized> Walk<'_, S> {
@@ -193,9 +252,16 @@ impl<S: BlobSource + ?Sized> Walk<'_, S> {
             });
             return Ok(());
         };
-        let node = read_node(self.source, &entry.id)?;
+        let read = read_node(self.source, &entry.id)
+            .and_then(|node| check_node(&node, entry, level, after.as_deref(), top).map(|()| node));
+        let node = match (read, &mut self.lost) {
+            (Err(error), Some(lost)) if error.is_loss() => {
+                lost(lost_part(entry, BlobKind::Node, after, &error));
+                return Ok(());
+            }
+            (read, _) => read?,
+        };
         (self.visit)(entry.id);
-        check_node(&node, entry, level, after.as_deref(), top)?;
         if below > 0 {
             let wanted: Vec<_> = node.children.iter().map(|child| (child.id, BlobKind::Node)).collect();
             self.source.prefetch(&wanted);
