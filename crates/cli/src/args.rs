@@ -103,7 +103,8 @@ pub struct GlobalArgs {
     pub no_progress: bool,
 }
 
-fn key_value(given: &str) -> Result<(String, String), String> {
+/// Parses one setting of a store.
+pub fn key_value(given: &str) -> Result<(String, String), String> {
     match given.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write it as key=value".to_owned()),

@@ -68,7 +68,8 @@ pub fn from_file(path: &Path) -> anyhow::Result<SecretString> {
     clean(&text, &format!("the password file {}", path.display()))
 }
 
-fn from_command(command: &str) -> anyhow::Result<SecretString> {
+/// The first line that a command prints.
+pub fn from_command(command: &str) -> anyhow::Result<SecretString> {
     let running = || EngineError::new(ErrorKind::Failed, "cannot run the password command");
     let output = Command::new("sh")
         .args(["-c", command])
@@ -106,7 +107,12 @@ pub fn can_ask() -> bool {
 
 /// Asks for the password of an existing repository.
 pub fn ask() -> anyhow::Result<SecretString> {
-    let text = rpassword::prompt_password("password of the repository: ").context("cannot read the password")?;
+    ask_for("the repository")
+}
+
+/// Asks for the password of one of two.
+pub fn ask_for(what: &str) -> anyhow::Result<SecretString> {
+    let text = rpassword::prompt_password(format!("password of {what}: ")).context("cannot read the password")?;
     clean(&text, "the password")
 }
 

@@ -1,5 +1,7 @@
 //! Opening the repository that the settings name.
 
+use std::path::PathBuf;
+
 use engine::repository::RepositoryError;
 use engine::repository::backend::StoreOptions;
 use engine::repository::cache::{CacheOptions, CacheStatus};
@@ -17,10 +19,16 @@ const MAX_KEY_FILE: u64 = 4096;
 /// How to reach the repository, with these credentials.
 pub fn access(context: &Context, credentials: Credentials) -> anyhow::Result<Access> {
     let settings = &context.settings;
-    Ok(Access {
-        location: settings.repository()?,
+    let options = settings.options().into_iter().map(|(key, (value, _))| (key, value)).collect();
+    Ok(access_to(context, settings.repository()?, options, credentials))
+}
+
+fn access_to(context: &Context, location: String, options: Vec<(String, String)>, credentials: Credentials) -> Access {
+    let settings = &context.settings;
+    Access {
+        location,
         store: StoreOptions {
-            options: settings.options().into_iter().map(|(key, (value, _))| (key, value)).collect(),
+            options: options.into_iter().collect(),
             environment: settings.environment.clone(),
             limit_upload: settings.get(|layer| layer.limit_upload),
             limit_download: settings.get(|layer| layer.limit_download),
@@ -28,7 +36,49 @@ pub fn access(context: &Context, credentials: Credentials) -> anyhow::Result<Acc
         },
         credentials,
         cache: settings.cache_dir().map_or_else(CacheOptions::none, CacheOptions::at),
-    })
+    }
+}
+
+/// A second repository that a command works with.
+#[derive(Debug)]
+pub struct Other {
+    /// What it is called in a prompt.
+    pub what: &'static str,
+    /// Where it is.
+    pub location: String,
+    /// File with its password.
+    pub password_file: Option<PathBuf>,
+    /// Command that prints its password.
+    pub password_command: Option<String>,
+    /// Its key file.
+    pub key_file: Option<PathBuf>,
+    /// The variable that may hold its password.
+    pub variable: &'static str,
+    /// Settings of its store; those of the first one do not hold for it.
+    pub options: Vec<(String, String)>,
+}
+
+impl Other {
+    fn credentials(&self, context: &Context) -> anyhow::Result<Credentials> {
+        if let Some(path) = &self.key_file {
+            return Ok(Credentials::KeyFile(read_key_file(path)?));
+        }
+        if let Some(path) = &self.password_file {
+            return Ok(Credentials::Password(credentials::from_file(path)?));
+        }
+        if let Some(command) = &self.password_command {
+            return Ok(Credentials::Password(credentials::from_command(command)?));
+        }
+        let variable = context.settings.environment.get(self.variable).filter(|value| !value.is_empty());
+        Ok(variable.map_or(Credentials::None, |value| Credentials::Password(SecretString::from(value.clone()))))
+    }
+}
+
+/// Opens a second repository.
+pub fn other(context: &Context, other: &Other) -> anyhow::Result<Repo> {
+    let given = other.credentials(context)?;
+    let access = access_to(context, other.location.clone(), other.options.clone(), given);
+    open(access, other.what, context)
 }
 
 /// What the settings give; nothing where they give nothing.
@@ -51,10 +101,13 @@ pub fn given_or_asked(context: &Context) -> anyhow::Result<Credentials> {
 
 /// Opens the repository; asks for the password on a terminal where one is needed and none is given.
 pub fn repository(context: &Context) -> anyhow::Result<Repo> {
-    let access = access(context, given_credentials(context)?)?;
+    open(access(context, given_credentials(context)?)?, "the repository", context)
+}
+
+fn open(access: Access, what: &str, context: &Context) -> anyhow::Result<Repo> {
     let opened = match Repo::open(&access) {
         Err(error) if access.credentials.is_none() && needs_password(&error) && credentials::can_ask() => {
-            let password: SecretString = credentials::ask()?;
+            let password: SecretString = credentials::ask_for(what)?;
             Repo::open(&Access { credentials: Credentials::Password(password), ..access })
         }
         opened => opened,

@@ -211,12 +211,14 @@ fn flag_layer(global: &GlobalArgs) -> Layer {
 }
 
 /// The variables that are settings; `ZOOARK_CONFIG`, `ZOOARK_PROFILE` and `ZOOARK_LOG` are read elsewhere.
-pub const VARIABLES: [&str; 13] = [
+pub const VARIABLES: [&str; 15] = [
     "ZOOARK_REPOSITORY",
     "ZOOARK_PASSWORD",
     "ZOOARK_PASSWORD_FILE",
     "ZOOARK_PASSWORD_COMMAND",
     "ZOOARK_NEW_PASSWORD",
+    "ZOOARK_TO_PASSWORD",
+    "ZOOARK_LIKE_PASSWORD",
     "ZOOARK_KEY_FILE",
     "ZOOARK_CACHE_DIR",
     "ZOOARK_CLUSTER",

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::error::{EngineError, ErrorKind};
 use crate::monitor::Monitor;
+use crate::prune::PruneReport;
 use crate::repo::Repo;
 use crate::retention::{Candidate, Decision, Group, Request, decide};
 use crate::snapshots::{self, Scope};
@@ -25,6 +26,9 @@ pub struct ForgetReport {
     pub refusal: Option<String>,
     /// Nothing was deleted.
     pub dry_run: bool,
+    /// What prune did afterwards, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prune: Option<PruneReport>,
 }
 
 /// Applies a policy to the snapshots within the scope.
@@ -125,5 +129,6 @@ fn carry_out(
         refused: done.refused.iter().map(ToString::to_string).collect(),
         refusal: done.refusal,
         dry_run,
+        prune: None,
     })
 }

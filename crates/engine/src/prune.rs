@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use repository::{Amount, PruneOptions, Pruned, RepositoryError};
+use repository::{Amount, PruneOptions, Pruned};
 use serde::Serialize;
 
 use crate::error::{EngineError, ErrorKind};
-use crate::monitor::{Monitor, Phase, Unit};
+use crate::monitor::Monitor;
+use crate::repair::stepped;
 use crate::repo::Repo;
 
 /// Packs and their bytes.
@@ -111,22 +112,6 @@ pub fn prune(repo: &Repo, request: &PruneRequest, monitor: &dyn Monitor) -> Resu
     };
     let options =
         PruneOptions { dry_run: request.dry_run, grace_s, max_repack: request.max_repack_bytes.unwrap_or(u64::MAX) };
-    monitor.begin(Phase::Searching, Unit::Snapshots, None);
-    let mut stopped = None;
-    let pruned = repo.repository().prune(&options, &mut |step| {
-        monitor.note(step);
-        monitor.check().map_err(|cancelled| {
-            stopped = Some(cancelled);
-            RepositoryError::Stopped
-        })
-    });
-    monitor.end(Phase::Searching);
-    match (pruned, stopped) {
-        (_, Some(cancelled)) => Err(EngineError::with(
-            ErrorKind::Interrupted,
-            "prune was stopped; the next one goes on from here",
-            cancelled,
-        )),
-        (pruned, None) => Ok(PruneReport::new(pruned?, request.dry_run)),
-    }
+    let pruned = stepped(monitor, |step| repo.repository().prune(&options, step))?;
+    Ok(PruneReport::new(pruned, request.dry_run))
 }

@@ -134,6 +134,7 @@ impl From<RepositoryError> for EngineError {
             RepositoryError::Damaged { .. }
             | RepositoryError::Inconsistent { .. }
             | RepositoryError::PackMissing { .. } => ErrorKind::Damage,
+            RepositoryError::Table { source } if source.is_loss() => ErrorKind::Damage,
             RepositoryError::ShortGrace { .. } => ErrorKind::Usage,
             RepositoryError::Store(error) => store_kind(error),
             RepositoryError::Blob(error) => blob_kind(error),

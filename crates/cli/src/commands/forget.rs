@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use engine::forget::{self, ForgetReport};
+use engine::prune::{self, PruneRequest};
 use engine::reference::SnapshotPath;
 use engine::retention::{Decision, GroupBy, Policy, Request, Span};
 
@@ -35,6 +36,14 @@ pub struct Args {
     /// Show what would go, and change nothing
     #[arg(long)]
     dry_run: bool,
+
+    /// Prune afterwards: give back space that nothing needs any more
+    #[arg(long)]
+    prune: bool,
+
+    /// With --prune: copy the needed rest of packs that are mostly garbage, up to this size of packs together; 0 for none
+    #[arg(long, value_name = "SIZE", requires = "prune", value_parser = super::prune::size)]
+    max_repack: Option<u64>,
 
     /// Also forget protected snapshots that are named, and the last complete one of what is backed up
     #[arg(long)]
@@ -142,7 +151,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     }
     let repo = opening::repository(context)?;
     let scope = args.scope.scope(context);
-    let report = if args.snapshots.is_empty() {
+    let mut report = if args.snapshots.is_empty() {
         let group_by = args.group_by.iter().map(|by| match by {
             By::Cluster => GroupBy::Cluster,
             By::Tags => GroupBy::Tags,
@@ -156,8 +165,15 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         let named = named.collect::<anyhow::Result<Vec<_>>>()?;
         forget::by_id(&repo, &named, args.unsafe_allow_remove_all, args.dry_run, &context.monitor)?
     };
+    if args.prune {
+        context.catch_interrupts()?;
+        let request = PruneRequest { dry_run: args.dry_run, grace: None, max_repack_bytes: args.max_repack };
+        report.prune = Some(prune::prune(&repo, &request, &context.monitor)?);
+        context.monitor.clear();
+    }
     show(&report, context)?;
-    Ok(if !report.refused.is_empty() {
+    let pending = report.prune.as_ref().is_some_and(|pruned| pruned.refused > 0);
+    Ok(if !report.refused.is_empty() || pending {
         Exit::Incomplete
     } else if report.groups.iter().any(|group| group.held.is_some()) {
         Exit::Refused
@@ -197,8 +213,11 @@ fn show(report: &ForgetReport, context: &Context) -> anyhow::Result<()> {
     }
     if report.dry_run {
         out.say("dry run: nothing was changed");
-    } else if report.forgotten > 0 {
+    } else if report.forgotten > 0 && report.prune.is_none() {
         out.say(format_args!("{} snapshots forgotten; `zooark prune` gives the space back", report.forgotten));
+    }
+    if let Some(pruned) = report.prune.as_ref().filter(|_| !out.json) {
+        super::prune::say(pruned, context)?;
     }
     Ok(())
 }

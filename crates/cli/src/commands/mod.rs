@@ -6,6 +6,7 @@ pub mod cat;
 pub mod check;
 pub mod completions;
 pub mod config;
+pub mod copy;
 pub mod diff;
 pub mod dump;
 pub mod find;
@@ -18,6 +19,7 @@ pub mod ls;
 pub mod man;
 pub mod protect;
 pub mod prune;
+pub mod repair;
 pub mod restore;
 pub mod snapshots;
 pub mod stat;
@@ -76,6 +78,10 @@ pub enum Command {
     Prune(prune::Args),
     /// Check the repository
     Check(check::Args),
+    /// Copy snapshots to another repository
+    Copy(copy::Args),
+    /// Mend a damaged repository
+    Repair(repair::Args),
     /// Read whole snapshots as a restore would
     Verify(verify::Args),
     /// Summarise ZooKeeper's own files, without a repository
@@ -93,7 +99,7 @@ pub enum Command {
 impl Command {
     /// Whether `--json` of this command is a stream of messages that ends with a summary.
     pub const fn streams_messages(&self) -> bool {
-        matches!(self, Self::Backup(_) | Self::Restore(_) | Self::Check(_))
+        matches!(self, Self::Backup(_) | Self::Restore(_) | Self::Check(_) | Self::Copy(_))
     }
 }
 
@@ -120,6 +126,8 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Key(args) => key::run(&args, context),
         Command::Prune(args) => prune::run(&args, context),
         Command::Check(args) => check::run(&args, context),
+        Command::Copy(args) => copy::run(&args, context),
+        Command::Repair(args) => repair::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),
         Command::Config(args) => config::run(&args, context),

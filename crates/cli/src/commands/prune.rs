@@ -42,7 +42,7 @@ fn duration(given: &str) -> Result<Duration, String> {
     Duration::try_from(span).map_err(|_| wrong())
 }
 
-fn size(given: &str) -> Result<u64, String> {
+pub(super) fn size(given: &str) -> Result<u64, String> {
     given.parse::<bytesize::ByteSize>().map(|size| size.as_u64()).map_err(|_| "write a size such as 500M".to_owned())
 }
 
@@ -61,7 +61,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     Ok(if report.refused > 0 { Exit::Incomplete } else { Exit::Done })
 }
 
-fn say(report: &PruneReport, context: &Context) -> anyhow::Result<()> {
+pub(super) fn say(report: &PruneReport, context: &Context) -> anyhow::Result<()> {
     let out = &context.output;
     let packs = |Packs { packs, bytes }: Packs| format!("{} packs of {}", output::count(packs), output::bytes(bytes));
     let would = if report.dry_run { "would be " } else { "" };

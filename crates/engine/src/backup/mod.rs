@@ -11,6 +11,7 @@ pub mod suspect;
 mod tally;
 
 pub use source::{Whole, open as open_datadir};
+pub(crate) use tally::raw_size;
 
 use std::pin::pin;
 use std::time::{Duration, Instant};

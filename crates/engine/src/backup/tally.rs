@@ -85,7 +85,7 @@ impl Tally {
 }
 
 /// Bytes of a node as a server's file has them. The key is as long as the path, but for the root's children.
-fn raw_size(record: &RecordRef<'_>) -> u64 {
+pub(crate) fn raw_size(record: &RecordRef<'_>) -> u64 {
     let first_level = u64::from(record.key.starts_with(&[1, 0]));
     NODE_OVERHEAD_BYTES + record.key.len() as u64 - first_level + record.value.len().unwrap_or(0)
 }
