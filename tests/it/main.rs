@@ -4,13 +4,16 @@
 
 mod basics;
 mod config;
+mod copy;
 mod damage;
+mod damage_matrix;
 mod forget;
 mod incomplete;
 mod inspect;
 mod keys;
 mod kills;
 mod main_job;
+mod repair;
 mod run;
 mod runbook;
 mod stored;

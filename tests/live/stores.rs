@@ -1,5 +1,6 @@
 //! The repository on object stores that others wrote: versitygw for S3, fake-gcs-server, Azurite.
 
+mod copy;
 mod failures;
 mod program;
 

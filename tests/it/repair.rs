@@ -1,0 +1,123 @@
+//! `docs/operations/repair.md`: what it shows is what the program says of real damage.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::stored::Stored;
+
+/// Names and numbers differ from run to run; words do not.
+fn wording(line: &str) -> String {
+    let mut words = String::new();
+    let mut token = String::new();
+    let mut close = |token: &mut String, words: &mut String| {
+        let is_name = token.chars().any(|c| c.is_ascii_digit());
+        words.push_str(if is_name { "#" } else { token });
+        token.clear();
+    };
+    for c in line.trim_end().chars() {
+        if c.is_ascii_alphanumeric() {
+            token.push(c);
+        } else {
+            close(&mut token, &mut words);
+            words.push(c);
+        }
+    }
+    close(&mut token, &mut words);
+    // One number with points or commas, and a list of names, are as good as another.
+    while words.contains("#.#") || words.contains("#,#") || words.contains("#, #") {
+        words = words.replace("#.#", "#").replace("#,#", "#").replace("#, #", "#");
+    }
+    words
+}
+
+fn object(stored: &Stored, prefix: &str) -> PathBuf {
+    let root = stored.home.path("repository");
+    let found = stored.objects().into_iter().find(|path| path.strip_prefix(&root).unwrap().starts_with(prefix));
+    found.unwrap_or_else(|| panic!("no object in {prefix}"))
+}
+
+fn flip(path: &Path) {
+    let mut bytes = fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(path, bytes).unwrap();
+}
+
+fn nonsense(stored: &Stored, path: &str) {
+    let path = stored.home.path("repository").join(path);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "nonsense").unwrap();
+}
+
+const ULID: &str = "01ARZ3NDEKTSV4RRFFQ69G5FAV";
+
+/// Everything that is printed when this is done to a repository of two snapshots and these commands are run.
+fn said(harm: impl FnOnce(&Stored), lines: &[&str]) -> String {
+    let stored = Stored::new();
+    stored.zooark("tag latest --add nightly").ends(0);
+    harm(&stored);
+    let ran = lines.iter().map(|line| {
+        let ran = stored.zooark(&format!("--no-cache {line}"));
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+        ran.stdout + &ran.stderr
+    });
+    ran.collect()
+}
+
+#[test]
+fn the_findings_shown_are_those_that_are_printed() {
+    let everything = [
+        said(|_| (), &["check", "repair index", "repair snapshots"]),
+        said(
+            |stored| fs::remove_file(object(stored, "packs")).unwrap(),
+            &[
+                "check",
+                "prune",
+                "repair index",
+                "repair snapshots --dry-run",
+                "repair snapshots",
+                "repair snapshots --forget",
+                "check",
+            ],
+        ),
+        said(
+            |stored| flip(&object(stored, "packs")),
+            &["check --read-data", "repair snapshots --read-data", "repair snapshots --read-data --forget", "check"],
+        ),
+        said(
+            |stored| flip(&object(stored, "snapshots")),
+            &["check", "snapshots", "prune", "repair snapshots", "repair snapshots --forget", "check"],
+        ),
+        said(|stored| flip(&object(stored, "notes")), &["check", "repair snapshots", "repair snapshots --forget"]),
+        said(
+            |stored| nonsense(stored, "condemned/00000000000000000001"),
+            &["check", "backup zookeeper --cluster prod", "repair index", "check"],
+        ),
+        said(|stored| nonsense(stored, &format!("index/{ULID}")), &["check", "prune", "repair index", "check"]),
+        said(|stored| nonsense(stored, &format!("catalog/{ULID}")), &["check", "repair index"]),
+        said(|stored| nonsense(stored, "keys/0123456789abcdef"), &["check"]),
+        said(|stored| nonsense(stored, "letter"), &["check"]),
+    ]
+    .concat();
+    if let Some(file) = std::env::var_os("ZOOARK_SHOW_FINDINGS") {
+        fs::write(file, &everything).unwrap();
+    }
+    let printed: BTreeSet<String> = everything.lines().map(wording).collect();
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations/repair.md");
+    let text = fs::read_to_string(document).unwrap();
+    let shown: Vec<&str> = text
+        .split("\n```text\n")
+        .skip(1)
+        .flat_map(|rest| rest.split("\n```").next().unwrap_or_default().lines())
+        .collect();
+    assert!(shown.len() > 30, "only {} lines are shown", shown.len());
+    for line in shown {
+        assert!(printed.contains(&wording(line)), "nothing prints this line: {line}\n{everything}");
+    }
+    // Every kind of finding is explained.
+    for line in everything.lines().filter(|line| line.starts_with("DAMAGE: ") || line.starts_with("NOTICE: ")) {
+        let kind = line.split_whitespace().nth(1).unwrap().split('/').next().unwrap().trim_end_matches(':');
+        assert!(text.contains(&format!(": {kind}")) || kind == "table", "{line} is not explained");
+    }
+}
