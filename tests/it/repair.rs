@@ -10,7 +10,7 @@ use crate::stored::Stored;
 fn wording(line: &str) -> String {
     let mut words = String::new();
     let mut token = String::new();
-    let mut close = |token: &mut String, words: &mut String| {
+    let close = |token: &mut String, words: &mut String| {
         let is_name = token.chars().any(|c| c.is_ascii_digit());
         words.push_str(if is_name { "#" } else { token });
         token.clear();
