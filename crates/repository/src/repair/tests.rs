@@ -393,7 +393,7 @@ async fn a_manifest_is_written_anew_from_a_catalog() {
     let one = manifest(&repository, id).await;
     let body = crate::manifest::ManifestBody::Snapshot(Box::new(one.body.clone()));
     let entry = CatalogEntry { path: one.path.clone(), id, body };
-    let path = crate::catalog::catalog_path(ulid::Ulid::new());
+    let path = crate::catalog::catalog_path(ulid::Ulid::generate());
     let object = crate::catalog::encode_catalog(&repository.shared.crypto, &path, &[entry]).unwrap();
     store.put(&path, object.into()).await.unwrap();
     spoil(&store, &one.path).await;
