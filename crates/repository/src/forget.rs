@@ -95,7 +95,11 @@ impl Repository {
 
 impl Shared {
     /// See [`Repository::forget`]; the manifests may be unreadable.
-    pub(crate) async fn forget_manifests(&self, doomed: &[Doomed], dry_run: bool) -> Result<Forgotten, RepositoryError> {
+    pub(crate) async fn forget_manifests(
+        &self,
+        doomed: &[Doomed],
+        dry_run: bool,
+    ) -> Result<Forgotten, RepositoryError> {
         let shared = self;
         let mut done = Forgotten::default();
         if doomed.is_empty() {
