@@ -60,7 +60,7 @@ pub enum Command {
     Stats(stats::Args),
     /// Show what differs between two states
     Diff(diff::Args),
-    /// Restore a snapshot into a data directory
+    /// Restore a snapshot into a data directory or an ensemble
     Restore(restore::Args),
     /// Remove snapshots, by policy or by id
     Forget(forget::Args),

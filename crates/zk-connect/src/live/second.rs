@@ -29,7 +29,7 @@ pub struct SeenBySecond {
 /// Why the second client could not say anything.
 #[derive(Debug, thiserror::Error)]
 pub enum SecondError {
-    /// TLS, or credentials of another scheme than digest.
+    /// TLS, SASL, or credentials of another scheme than digest.
     #[error("the second client connects in plain and with digest credentials only: verify with our own")]
     Unsupported,
     /// It got no session.
@@ -60,7 +60,7 @@ impl Watcher for Deaf {
 impl SecondClient {
     /// Opens a session.
     pub async fn connect(options: &ConnectOptions) -> Result<Self, SecondError> {
-        if options.tls.is_some() || options.auth.iter().any(|auth| auth.scheme != "digest") {
+        if options.tls.is_some() || options.sasl.is_some() || options.auth.iter().any(|auth| auth.scheme != "digest") {
             return Err(SecondError::Unsupported);
         }
         let hosts = format!("{}{}", options.hosts.join(","), String::from_utf8_lossy(&options.chroot));
