@@ -98,7 +98,7 @@ pub fn literal(path: &[u8]) -> String {
     let mut pattern = String::new();
     for c in String::from_utf8_lossy(path).chars() {
         match c {
-            '*' | '?' | '[' | ']' | '{' | '}' | '\\' | '!' => pattern.extend(['[', c, ']']),
+            '*' | '?' | '[' | ']' | '{' | '}' | '\\' => pattern.extend(['[', c, ']']),
             char::REPLACEMENT_CHARACTER => pattern.push('?'),
             c => pattern.push(c),
         }

@@ -87,8 +87,12 @@ impl Area {
     /// The path in the snapshot whose node would go there.
     pub fn source_of(&self, target: &[u8]) -> Option<Vec<u8>> {
         let rules = self.remap.iter().filter(|rule| is_below(target, &rule.to));
-        let mapped = rules.map(|rule| [&rule.from, target.get(rule.to.len()..).unwrap_or_default()].concat());
-        mapped.chain([target.to_vec()]).find(|source| self.target_of(source) == target)
+        let mut mapped = rules.map(|rule| [&rule.from, target.get(rule.to.len()..).unwrap_or_default()].concat());
+        let is_taken = self.remap.iter().any(|rule| is_below(target, &rule.to));
+        let itself = (!is_taken).then(|| target.to_vec());
+        mapped
+            .find(|source| self.target_of(source) == target)
+            .or(itself.filter(|source| self.target_of(source) == target))
     }
 
     /// The subtrees of the target that the restore can change, ancestors aside.
