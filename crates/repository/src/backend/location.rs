@@ -33,7 +33,7 @@ pub struct StoreOptions {
     pub environment: BTreeMap<String, String>,
     /// Requests in flight at most.
     pub connections: usize,
-    /// How long one request may take, besides a second for every [`SLOWEST`] bytes of its body.
+    /// How long one request may take, besides a second for every 128 KiB of its body.
     pub timeout: Duration,
     /// How long to wait for a connection.
     pub connect_timeout: Duration,

@@ -1,8 +1,9 @@
 //! `repair`: bringing back what can be, and saying exactly what cannot.
 //!
-//! [`repair_index`](Repository::repair_index) makes anew whatever is derived from packs and manifests: where each blob is,
-//! index segments and catalogs that cannot be read, condemned lists. [`repair_snapshots`](Repository::repair_snapshots)
-//! writes beside each damaged snapshot one that holds what is left, marked incomplete with the ranges that are lost.
+//! [`repair_index`](crate::Repository::repair_index) makes anew whatever is derived from packs and manifests: where each
+//! blob is, index segments and catalogs that cannot be read, condemned lists.
+//! [`repair_snapshots`](crate::Repository::repair_snapshots) writes beside each damaged snapshot one that holds what is
+//! left, marked incomplete with the ranges that are lost.
 //! Neither takes the damaged objects away unless that is asked for or they say nothing that is not said elsewhere.
 //!
 //! Both read everything first and write then. A crash in between leaves some of it done; the next run does the rest. Backups
