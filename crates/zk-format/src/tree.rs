@@ -7,7 +7,6 @@
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod build;
-mod memory;
 mod order;
 mod read;
 
@@ -18,7 +17,6 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
 
-use self::memory::FileBytes;
 use crate::digest::{self, DigestCheck, StatedDigest};
 use crate::file_snap::{
     Entry, ReadLimits, Session, SnapError, SnapProblem, UnresolvedAcl, entry_node, entry_outline, entry_path,
@@ -29,7 +27,7 @@ use crate::types::{AclList, NodeOutline, NodeRef, Zxid};
 /// See the module's head.
 #[derive(Debug)]
 pub struct FlatTree {
-    file: FileBytes,
+    file: Vec<u8>,
     entries: Vec<Entry>,
     acls: Vec<AclList>,
     sessions: Vec<Session>,

@@ -12,7 +12,6 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::FlatTree;
-use super::memory::FileBytes;
 use super::order::{Walked, into_key_order};
 use crate::file_snap::{
     self, Compression, END_MARK, Entry, Progress, ReadLimits, SnapProblem, UnresolvedAcl, Walker, decompress,
@@ -40,16 +39,16 @@ pub(super) fn read_file(path: &Path, limits: &ReadLimits) -> Result<FlatTree, Sn
 }
 
 pub(super) fn parse(file: Vec<u8>, zxid: Zxid, limits: &ReadLimits) -> Result<FlatTree, SnapProblem> {
-    finish(file.into(), Walker::new(*limits), zxid)
+    finish(file, Walker::new(*limits), zxid)
 }
 
-fn read_and_walk(from: &File, length: u64, walker: &mut Walker, limits: &ReadLimits) -> Result<FileBytes, SnapProblem> {
+fn read_and_walk(from: &File, length: u64, walker: &mut Walker, limits: &ReadLimits) -> Result<Vec<u8>, SnapProblem> {
     let too_large = SnapProblem::TooLarge { limit: limits.file_bytes };
     if length > limits.file_bytes {
         return Err(too_large);
     }
     let Ok(length) = usize::try_from(length) else { return Err(too_large) };
-    let mut file = FileBytes::zeroed(length);
+    let mut file = vec![0; length];
     let mut filled = 0;
     while filled < length {
         let (arrived, ahead) = file.split_at_mut_checked(filled).unwrap_or_default();
@@ -99,7 +98,7 @@ fn read_at(from: &File, offset: u64, into: &mut [u8]) -> io::Result<usize> {
     Ok(count)
 }
 
-fn finish(file: FileBytes, mut walker: Walker, zxid: Zxid) -> Result<FlatTree, SnapProblem> {
+fn finish(file: Vec<u8>, mut walker: Walker, zxid: Zxid) -> Result<FlatTree, SnapProblem> {
     let end = match walker.resume(&file, true)? {
         Progress::End(end) => end,
         Progress::More => file.len(),
