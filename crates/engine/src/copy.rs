@@ -89,6 +89,9 @@ pub fn run(
         ..CopyReport::default()
     };
     let mut copier = Copier::new(&from.inner, &to.inner);
+    if !dry_run {
+        make_up_notes(&copier, chosen, &there)?;
+    }
     monitor.begin(Phase::Uploading, Unit::Snapshots, Some(missing.len() as u64));
     for snapshot in missing {
         monitor.check()?;
@@ -120,6 +123,18 @@ pub fn run(
     monitor.end(Phase::Uploading);
     report.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(report)
+}
+
+/// A run that died after a copy and before its note left the copy without tags and protection.
+fn make_up_notes(copier: &Copier<'_>, chosen: &[Snapshot], there: &[Snapshot]) -> Result<(), EngineError> {
+    let made_of: BTreeMap<SnapshotId, &Snapshot> =
+        there.iter().filter_map(|copy| Some((copy.manifest.body.fields.original?, copy))).collect();
+    for snapshot in chosen {
+        if let Some(copy) = made_of.get(&snapshot.id()) {
+            copier.make_up_note(snapshot, copy)?;
+        }
+    }
+    Ok(())
 }
 
 fn note_time(newest: &mut BTreeMap<LineageId, i64>, lineage: LineageId, time_ms: i64) {

@@ -4,7 +4,8 @@
 //! reach is read, opened, and sealed anew. Into any other the records are decoded and cut again with the target's keys. Either
 //! way a copy is written as a backup is: a crash before its manifest leaves packs that nothing names.
 //!
-//! A copy says which snapshot it was made of, so a second run copies only what is not there yet.
+//! A copy says which snapshot it was made of, so a second run copies only what is not there yet. What is noted about a
+//! snapshot is noted about its copy after the copy's manifest, so a crash may leave that out: the next run makes up for it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -89,6 +90,14 @@ impl<'r> Copier<'r> {
             object: format!("snapshots/{lineage}"),
             what: "other writers keep taking the next number; try again when they have ended".to_owned(),
         })
+    }
+
+    /// Notes about an earlier copy what is noted about the snapshot, unless the copy has a note of its own. Whether it did.
+    pub fn make_up_note(&self, snapshot: &Snapshot, copy: &Snapshot) -> Result<bool, RepositoryError> {
+        if copy.note.is_some() {
+            return Ok(false);
+        }
+        self.to.shared.handle.block_on(self.copy_note(snapshot, copy.id()))
     }
 
     /// The tables as they are, every blob in the target.
@@ -211,15 +220,17 @@ impl<'r> Copier<'r> {
         finished(manifest, failed, mine.take(), theirs.take())
     }
 
-    async fn copy_note(&self, snapshot: &Snapshot, to: SnapshotId) -> Result<(), RepositoryError> {
-        let Some(note) = &snapshot.note else { return Ok(()) };
+    /// Whether there was something to note.
+    async fn copy_note(&self, snapshot: &Snapshot, to: SnapshotId) -> Result<bool, RepositoryError> {
+        let Some(note) = &snapshot.note else { return Ok(false) };
         // That the original was verified says nothing of what lies here.
         let note = Note { verified_at_ms: None, ..note.clone() };
         if note == (Note { written_ms: note.written_ms, ..Note::default() }) {
-            return Ok(());
+            return Ok(false);
         }
         let shared = Arc::clone(&self.to.shared);
-        write_note(&shared.store, &shared.crypto, to, &note, shared.clock.name(), None).await.map(drop)
+        write_note(&shared.store, &shared.crypto, to, &note, shared.clock.name(), None).await?;
+        Ok(true)
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::Handle;
 
-use crate::backend::Store;
+use crate::backend::{ObjectInfo, Store};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -23,6 +23,7 @@ use crate::segment::with_successors;
 
 /// Requests for metadata in flight at once.
 const PARALLEL: usize = 16;
+const MANIFESTS: &str = "snapshots/";
 
 pub(crate) struct Shared {
     pub(crate) store: Store,
@@ -71,6 +72,15 @@ impl Shared {
             handle: self.handle.clone(),
             keys: RwLock::default(),
         }
+    }
+
+    /// Every object, in the byte order of their paths. Manifests are listed first: whatever one of them names was there before it,
+    /// so it is listed too, unless it went meanwhile. Two LISTs.
+    pub(crate) async fn list_everything(&self) -> Result<Vec<ObjectInfo>, RepositoryError> {
+        let mut all = self.store.list_sorted(MANIFESTS).await?;
+        all.extend(self.store.list_sorted("").await?.into_iter().filter(|o| !o.path.starts_with(MANIFESTS)));
+        all.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        Ok(all)
     }
 
     /// Whether exactly one of concurrent creates wins here. A repository that was moved is probed anew, once where there

@@ -58,7 +58,7 @@ pub(super) fn check_objects(
     stats: &mut CheckStats,
     tell: Tell<'_>,
 ) -> Result<Inventory, RepositoryError> {
-    let listed = shared.handle.block_on(shared.store.list_sorted(""))?;
+    let listed = shared.handle.block_on(shared.list_everything())?;
     stats.objects = listed.len() as u64;
     let mut inventory = Inventory {
         snapshots: Vec::new(),
@@ -175,7 +175,7 @@ fn unreadable(path: &str, error: &RepositoryError) -> Finding {
         "condemned" => (
             Severity::Damage,
             "no backup can be made: a writer cannot know which packs are about to be deleted",
-            "restore the object from a copy of the store; else, while no prune runs, `zooark repair index`",
+            "restore the object from a copy of the store; else `zooark repair index`",
         ),
         "index" => (
             Severity::Damage,

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-use super::survey::{List, Survey, read_lists};
+use bytes::Bytes;
+
+use super::survey::{List, Survey};
 use super::{PruneOptions, Pruned};
-use crate::condemned::{Condemned, FIRST, condemned_path, encode_condemned};
+use crate::condemned::{Condemned, FIRST, MAX_CONDEMNED, condemned_path, encode_condemned, generation_of_path};
 use crate::error::RepositoryError;
 use crate::ids::PackId;
 use crate::shared::Shared;
@@ -70,21 +72,23 @@ pub(crate) async fn write_list(shared: &Shared, body: &Condemned) -> Result<u64,
     let exclusive = shared.creates_exclusively().await?;
     let mut last = None;
     for _ in 0..ATTEMPTS {
-        let newest = read_lists(shared).await?.into_keys().next_back().unwrap_or(0);
+        let listed = shared.store.list_sorted("condemned/").await?;
+        let newest = listed.iter().filter_map(|o| generation_of_path(&o.path)).max().unwrap_or(0);
         if newest < FIRST {
             write_first(shared).await?;
         }
         let generation = newest.max(FIRST).saturating_add(1);
         let path = condemned_path(generation);
-        let object = encode_condemned(&shared.crypto, &path, body)?.into();
-        // Where a store cannot create exclusively, two prunes may write one generation. The later list stands; packs that
-        // were only on the other are not deleted, because deletion reads the lists anew.
+        let object: Bytes = encode_condemned(&shared.crypto, &path, body)?.into();
+        // Where a store cannot create exclusively, two may write one generation. The later list stands; packs that were
+        // only on the other are not deleted, because deletion reads the lists anew.
         let written = if exclusive {
-            shared.store.put_if_absent(&path, object).await
+            shared.store.put_if_absent(&path, object.clone()).await
         } else {
-            shared.store.put(&path, object).await
+            shared.store.put(&path, object.clone()).await
         };
         match written {
+            Ok(()) if !exclusive && shared.store.get(&path, MAX_CONDEMNED).await? != object => {}
             Ok(()) => return Ok(generation),
             Err(e) if e.is_already_exists() => last = Some(e),
             Err(e) => return Err(e.into()),

@@ -26,6 +26,7 @@ use crate::error::RepositoryError;
 use crate::repository::Repository;
 
 pub(crate) use condemn::write_list;
+pub(crate) use repack::upload;
 use survey::Survey;
 
 /// How to prune.

@@ -273,7 +273,8 @@ impl<'n> Copier<'n> {
     }
 }
 
-fn upload(shared: &Shared, pack: PackBuilder) -> Result<NewPack, RepositoryError> {
+/// Uploads a pack that no manifest introduces; gives its entry for a segment.
+pub(crate) fn upload(shared: &Shared, pack: PackBuilder) -> Result<NewPack, RepositoryError> {
     let FinishedPack { path, bytes, index, footer } = pack.finish(&shared.crypto)?;
     shared.handle.block_on(shared.store.put(&path, bytes.into()))?;
     shared.cache.put_pack(&index);

@@ -2,24 +2,36 @@
 //!
 //! ```text
 //! 1  every manifest, pack footer, segment, catalog and list is read
-//! 2  a segment is written: which packs hold what snapshots look for in packs that are gone or cannot be read, and the
+//! 2  blobs that are only in packs on a list are copied into new packs
+//! 3  a segment is written: which packs hold what snapshots look for in packs that are gone or cannot be read, and the
 //!    entries of packs that no manifest introduces
-//! 3  condemned lists that cannot be read are written anew, longer rather than shorter
-//! 4  segments and catalogs that cannot be read are deleted: what they said is in the packs and manifests
+//! 4  segments that cannot be read are replaced by it, catalogs are deleted: the manifests say the same
+//! 5  where condemned lists cannot be read, a further one is written that has every pack; then empty ones take their place
 //! ```
+//!
+//! `prune` and writers may go on meanwhile. A pack that is to stand for another is on no list when the lists are read, and
+//! the segment is there within half the grace period: a prune that condemns the pack sees the segment before it may delete it.
+//! Whoever reads a damaged segment's path fails or finds all that the new one says. A list that cannot be read may have had any
+//! pack, also one that a snapshot names by now and that a prune which read the list in time is about to delete; and it
+//! may be known to writers as it was. So the further list takes the next generation, for which everybody looks, has every pack
+//! there is, and is there first. That costs one upload of what backups would otherwise have referred to.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use super::{Step, Stock, Unreadable};
+use crate::blobs::{BlobSource, PlainBlob};
 use crate::condemned::{Condemned, encode_condemned, generation_of_path};
 use crate::error::RepositoryError;
 use crate::forget::is_refusal;
-use crate::ids::{BlobId, PackId, SnapshotId};
+use crate::ids::{BlobId, BlobKind, PackId, SnapshotId};
 use crate::manifest::{IndexPlace, Manifest, NewPack, StackTable};
+use crate::pack::{PackBuilder, TARGET_PACK};
+use crate::prune::{upload, write_list};
 use crate::reader::BlobReader;
 use crate::repository::Repository;
-use crate::segment::{Replaced, divide, with_successors};
+use crate::seal::{DEFAULT_LEVEL, frame_blob, seal_blob};
+use crate::segment::{Replaced, Segment, divide, encode_segment, is_segment_path, with_successors};
 use crate::shared::Shared;
 use crate::table::{read_leaves_left, read_refs};
 
@@ -54,6 +66,7 @@ impl Repository {
         let shared = Arc::clone(&self.shared);
         let wait = shared.handle.clone();
         step("reading manifests, packs and indexes")?;
+        let began = shared.clock.moment();
         let stock = wait.block_on(Stock::take(&shared))?;
         step("looking for every blob of every snapshot")?;
         let mut done = IndexRepaired {
@@ -67,113 +80,161 @@ impl Repository {
             replaced: stock.unreadable_derived.clone(),
             ..IndexRepaired::default()
         };
-        let replaced = find_elsewhere(&stock, &mut done)?;
+        let mut search = Search::new(&stock);
+        search.all(&mut done)?;
         if done.replaced.is_empty() && done.found_elsewhere.is_empty() {
             return Ok(done);
         }
-        let segments = divide(wait.block_on(unintroduced(&stock))?, &replaced)?;
+        let Search { reader, mut found, to_copy, .. } = search;
+        let mut entries = wait.block_on(unintroduced(&stock))?;
+        if !dry_run && !to_copy.is_empty() {
+            step("copying what is only in condemned packs")?;
+            entries.extend(copy_blobs(&shared, &reader, to_copy, &mut found)?);
+        }
+        let segments = divide(entries, &found)?;
         done.segments = segments.len() as u64;
         if dry_run {
             return Ok(done);
         }
         step("writing the index")?;
+        let limit_s = shared.config.writers_grace_s() / 2;
+        if shared.clock.since(began).as_secs() >= limit_s {
+            return Err(RepositoryError::TooSlow { limit_s });
+        }
         for segment in &segments {
             wait.block_on(shared.write_segment(segment))?;
         }
         for (pack, _) in &done.found_elsewhere {
             shared.forget_pack(*pack);
         }
-        for Unreadable { path, .. } in stock.unreadable_derived.clone() {
-            if generation_of_path(&path).is_some() {
-                wait.block_on(rewrite_list(&stock, &path, &shared))?;
-                continue;
-            }
-            match wait.block_on(shared.store.delete(&path)) {
-                Ok(()) => shared.cache.forget_manifest(&path),
-                Err(e) if is_refusal(&e) => {
-                    done.refused = done.refused.saturating_add(1);
-                    done.refusal.get_or_insert_with(|| e.to_string());
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
+        wait.block_on(replace_objects(&stock, &shared, segments.first(), &mut done))?;
+        wait.block_on(replace_lists(&stock, &shared))?;
         Ok(done)
     }
 }
 
-/// Packs that hold what snapshots look for in others that are gone, or do not say what they hold.
-fn find_elsewhere(stock: &Stock, done: &mut IndexRepaired) -> Result<Replaced, RepositoryError> {
-    let known = stock.replaced();
-    let reader = BlobReader::new(Arc::clone(&stock.scratch));
-    let (mut found, mut counts) = (Replaced::new(), BTreeMap::<PackId, u64>::new());
-    let mut seen: HashSet<(Option<BlobId>, Vec<PackId>)> = HashSet::new();
-    let mut broken: HashSet<(Option<BlobId>, Vec<PackId>)> = HashSet::new();
-    let mut lost: HashSet<BlobId> = HashSet::new();
-    for manifest in &stock.manifests {
-        let mut is_damaged = false;
-        for table in &manifest.body.stack {
-            let key = (table.root.root, table.packs.clone());
-            if seen.insert(key.clone()) {
-                let missing = look_for(stock, &reader, table, &known, &mut found, &mut counts)?;
-                if !missing.is_empty() {
-                    broken.insert(key.clone());
-                }
-                lost.extend(missing);
-            }
-            is_damaged |= broken.contains(&key);
-        }
-        if is_damaged {
-            done.damaged_snapshots.push(manifest.id);
-        }
-    }
-    done.lost_blobs = lost.len() as u64;
-    done.found_elsewhere = counts.into_iter().collect();
-    // What is known already is said again: one segment is enough from now on.
-    for (old, new) in known {
-        found.entry(old).or_default().extend(new);
-    }
-    Ok(found)
+/// Which packs hold what snapshots look for in others that are gone, or do not say what they hold.
+struct Search<'s> {
+    stock: &'s Stock,
+    reader: BlobReader,
+    known: Replaced,
+    found: Replaced,
+    /// Blobs that are only in packs that may go, and the packs they are looked for in.
+    to_copy: BTreeMap<BlobId, (BlobKind, BTreeSet<PackId>)>,
+    counts: BTreeMap<PackId, u64>,
 }
 
-/// The blobs of one table: those in other packs than it names are added to `found`; gives those that are nowhere.
-fn look_for(
-    stock: &Stock,
-    reader: &BlobReader,
-    table: &StackTable,
-    known: &Replaced,
-    found: &mut Replaced,
-    counts: &mut BTreeMap<PackId, u64>,
-) -> Result<Vec<BlobId>, RepositoryError> {
-    let named: BTreeSet<PackId> = table.packs.iter().flat_map(|p| with_successors(known, *p)).collect();
-    // What a table names and is not there, else its first pack: whichever it is, readers and prune follow it.
-    let gone: Vec<PackId> = table.packs.iter().copied().filter(|p| !stock.has(*p)).collect();
-    let from = if gone.is_empty() { table.packs.first().copied().into_iter().collect() } else { gone };
-    let mut missing = Vec::new();
-    let mut place = |id: BlobId| {
-        let locations = stock.scratch.locations.read().unwrap_or_else(PoisonError::into_inner);
-        let places = locations.places(&id);
-        if places.is_empty() {
-            missing.push(id);
-        } else if !places.iter().any(|pack| named.contains(pack)) {
+impl<'s> Search<'s> {
+    fn new(stock: &'s Stock) -> Self {
+        let (reader, known) = (BlobReader::new(Arc::clone(&stock.scratch)), stock.replaced());
+        Self { stock, reader, known, found: Replaced::new(), to_copy: BTreeMap::new(), counts: BTreeMap::new() }
+    }
+
+    fn all(&mut self, done: &mut IndexRepaired) -> Result<(), RepositoryError> {
+        let mut seen: HashSet<(Option<BlobId>, Vec<PackId>)> = HashSet::new();
+        let mut broken: HashSet<(Option<BlobId>, Vec<PackId>)> = HashSet::new();
+        let mut lost: HashSet<BlobId> = HashSet::new();
+        for manifest in &self.stock.manifests {
+            let mut is_damaged = false;
+            for table in &manifest.body.stack {
+                let key = (table.root.root, table.packs.clone());
+                if seen.insert(key.clone()) {
+                    let missing = self.look_for(table)?;
+                    if !missing.is_empty() {
+                        broken.insert(key.clone());
+                    }
+                    lost.extend(missing);
+                }
+                is_damaged |= broken.contains(&key);
+            }
+            if is_damaged {
+                done.damaged_snapshots.push(manifest.id);
+            }
+        }
+        done.lost_blobs = lost.len() as u64;
+        done.found_elsewhere = std::mem::take(&mut self.counts).into_iter().collect();
+        // What is known already is said again: one segment is enough from now on.
+        for (old, new) in &self.known {
+            self.found.entry(*old).or_default().extend(new);
+        }
+        Ok(())
+    }
+
+    /// The blobs of one table: those in other packs than it names are added to what was found; gives those that are nowhere.
+    fn look_for(&mut self, table: &StackTable) -> Result<Vec<BlobId>, RepositoryError> {
+        let fail = |e| RepositoryError::Table { source: Box::new(e) };
+        let (mut blobs, mut lost, root) = (Vec::new(), Vec::new(), &table.root);
+        let leaves = read_leaves_left(&self.reader, root, &mut |id| blobs.push(id), &mut |part| lost.push(part.id));
+        blobs.extend(leaves.map_err(fail)?.iter().map(|leaf| leaf.id));
+        blobs.extend(&root.refs);
+        match read_refs(&self.reader, root) {
+            Ok(values) => blobs.extend(values.iter().map(|value| value.id)),
+            Err(e) if e.is_loss() => {}
+            Err(e) => return Err(fail(e)),
+        }
+        let named: BTreeSet<PackId> = table.packs.iter().flat_map(|p| with_successors(&self.known, *p)).collect();
+        // What a table names and is not there, else its first pack: whichever it is, readers and prune follow it.
+        let gone: Vec<PackId> = table.packs.iter().copied().filter(|p| !self.stock.has(*p)).collect();
+        let from = if gone.is_empty() { table.packs.first().copied().into_iter().collect() } else { gone };
+        let mut missing = Vec::new();
+        for id in blobs {
+            let locations = self.stock.scratch.locations.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(kind) = locations.find(&id).map(|(at, _)| at.kind) else {
+                missing.push(id);
+                continue;
+            };
+            let places = locations.places(&id);
+            drop(locations);
+            if places.iter().any(|pack| named.contains(pack)) {
+                continue;
+            }
+            let lasting = places.into_iter().find(|pack| !self.stock.may_go(*pack));
             for old in &from {
-                found.entry(*old).or_default().extend(places.iter().take(1));
-                let count = counts.entry(*old).or_default();
+                let (packs, pack) = match lasting {
+                    Some(pack) => (self.found.entry(*old).or_default(), pack),
+                    None => (&mut self.to_copy.entry(id).or_insert_with(|| (kind, BTreeSet::new())).1, *old),
+                };
+                packs.insert(pack);
+                let count = self.counts.entry(*old).or_default();
                 *count = count.saturating_add(1);
             }
         }
-    };
-    let fail = |e| RepositoryError::Table { source: Box::new(e) };
-    let (mut nodes, mut lost, root) = (Vec::new(), Vec::new(), &table.root);
-    let leaves =
-        read_leaves_left(reader, root, &mut |id| nodes.push(id), &mut |part| lost.push(part.id)).map_err(fail)?;
-    nodes.into_iter().chain(leaves.iter().map(|leaf| leaf.id)).chain(root.refs.iter().copied()).for_each(&mut place);
-    match read_refs(reader, root) {
-        Ok(values) => values.iter().for_each(|value| place(value.id)),
-        Err(e) if e.is_loss() => {}
-        Err(e) => return Err(fail(e)),
+        missing.extend(lost);
+        Ok(missing)
     }
-    missing.extend(lost);
-    Ok(missing)
+}
+
+/// Copies blobs into new packs, which stand for those that they are looked for in.
+fn copy_blobs(
+    shared: &Shared,
+    reader: &BlobReader,
+    blobs: BTreeMap<BlobId, (BlobKind, BTreeSet<PackId>)>,
+    found: &mut Replaced,
+) -> Result<Vec<NewPack>, RepositoryError> {
+    let (mut packs, mut open) = (Vec::new(), None::<PackBuilder>);
+    for (id, (kind, olds)) in blobs {
+        let bytes = reader.get(&id, kind)?;
+        let failed = |e| RepositoryError::writing("packs/", e);
+        let framed = frame_blob(PlainBlob { id, kind, bytes: &bytes }, DEFAULT_LEVEL).map_err(failed)?;
+        let into = match &mut open {
+            Some(open) => open,
+            None => open.insert(shared.new_pack()?),
+        };
+        let sealed = seal_blob(&shared.crypto, into.key(), &framed).map_err(failed)?;
+        into.push(id, kind, framed.raw_len, &sealed);
+        for old in olds {
+            found.entry(old).or_default().insert(into.id());
+        }
+        if into.len() >= TARGET_PACK
+            && let Some(full) = open.take()
+        {
+            packs.push(upload(shared, full)?);
+        }
+    }
+    if let Some(last) = open {
+        packs.push(upload(shared, last)?);
+    }
+    Ok(packs)
 }
 
 /// Entries of packs that snapshots need and no manifest introduces.
@@ -198,14 +259,42 @@ async fn unintroduced(stock: &Stock) -> Result<Vec<NewPack>, RepositoryError> {
     Ok(entries)
 }
 
-/// A list that cannot be read may have named any pack that no manifest names: the new one names them all.
-async fn rewrite_list(stock: &Stock, path: &str, shared: &Shared) -> Result<(), RepositoryError> {
-    let known = stock.replaced();
-    let named = stock.manifests.iter().flat_map(Manifest::packs);
-    let named: HashSet<PackId> = named.flat_map(|pack| with_successors(&known, pack)).collect();
-    let packs = stock.packs.keys().copied().filter(|pack| !named.contains(pack)).collect();
-    let list = Condemned { since_ms: shared.clock.now_ms(), packs, objects: Vec::new() };
-    let object = encode_condemned(&shared.crypto, path, &list)?;
-    shared.store.put(path, object.into()).await?;
+/// Segments that cannot be read say from now on what the new one says; catalogs, which only save requests, go.
+async fn replace_objects(
+    stock: &Stock,
+    shared: &Shared,
+    segment: Option<&Segment>,
+    done: &mut IndexRepaired,
+) -> Result<(), RepositoryError> {
+    for Unreadable { path, .. } in &stock.unreadable_derived {
+        let result = match segment.filter(|_| is_segment_path(path)) {
+            Some(segment) => shared.store.put(path, encode_segment(&shared.crypto, path, segment)?.into()).await,
+            None if generation_of_path(path).is_some() => continue,
+            None => shared.store.delete(path).await,
+        };
+        match result {
+            Ok(()) => shared.cache.forget_manifest(path),
+            Err(e) if is_refusal(&e) => {
+                done.refused = done.refused.saturating_add(1);
+                done.refusal.get_or_insert_with(|| e.to_string());
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Lists that cannot be read: see the head of this module.
+async fn replace_lists(stock: &Stock, shared: &Shared) -> Result<(), RepositoryError> {
+    let mut unreadable = stock.unreadable_lists().peekable();
+    if unreadable.peek().is_none() {
+        return Ok(());
+    }
+    let packs = stock.packs.keys().copied().collect();
+    write_list(shared, &Condemned { since_ms: shared.clock.now_ms(), packs, objects: Vec::new() }).await?;
+    for path in unreadable {
+        let object = encode_condemned(&shared.crypto, path, &Condemned::default())?;
+        shared.store.put(path, object.into()).await?;
+    }
     Ok(())
 }

@@ -6,15 +6,16 @@
 //! left, marked incomplete with the ranges that are lost.
 //! Neither takes the damaged objects away unless that is asked for or they say nothing that is not said elsewhere.
 //!
-//! Both read everything first and write then. A crash in between leaves some of it done; the next run does the rest. Backups
-//! and restores may go on meanwhile; `prune` should not.
+//! Both read everything first and write then. A crash in between leaves some of it done; the next run does the rest. Backups,
+//! restores and `prune` may go on meanwhile: nothing new is named that is on a list, and what is put in the place of something
+//! that cannot be read says at least as much.
 
 mod index;
 mod rewrite;
 mod salvage;
 mod snapshots;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::{StreamExt, stream};
@@ -60,6 +61,8 @@ struct Stock {
     listed: Vec<ObjectInfo>,
     unreadable_manifests: Vec<Unreadable>,
     segments: Vec<(String, Segment)>,
+    /// Packs on condemned lists that can be read.
+    condemned: BTreeSet<PackId>,
     /// Segments, catalogs and lists that cannot be read.
     unreadable_derived: Vec<Unreadable>,
     unreadable_notes: Vec<Unreadable>,
@@ -70,13 +73,14 @@ struct Stock {
 impl Stock {
     async fn take(shared: &Shared) -> Result<Self, RepositoryError> {
         let scratch = Arc::new(shared.without_cache());
-        let listed = scratch.store.list_sorted("").await?;
+        let listed = scratch.list_everything().await?;
         let mut stock = Self {
             packs: listed.iter().filter_map(|o| Some((pack_of_path(&o.path)?, o.size))).collect(),
             unreadable_packs: Vec::new(),
             manifests: Vec::new(),
             unreadable_manifests: Vec::new(),
             segments: Vec::new(),
+            condemned: BTreeSet::new(),
             unreadable_derived: Vec::new(),
             unreadable_notes: Vec::new(),
             catalogued: HashMap::new(),
@@ -118,7 +122,8 @@ impl Stock {
                     .map(|segment| self.segments.extend(segment.map(|segment| (path.clone(), segment))))
             } else if generation_of_path(&path).is_some() {
                 let decode = |bytes: &[u8]| decode_condemned(&scratch.crypto, &path, bytes);
-                scratch.read_bounded(&path, MAX_CONDEMNED, decode).await.map(drop)
+                let list = scratch.read_bounded(&path, MAX_CONDEMNED, decode).await;
+                list.map(|list| self.condemned.extend(list.into_iter().flat_map(|list| list.packs)))
             } else if is_catalog_path(&path) {
                 let decode = |bytes: &[u8]| crate::catalog::decode_catalog(&scratch.crypto, &path, bytes);
                 let entries = scratch.read_bounded(&path, crate::catalog::MAX_CATALOG, decode).await;
@@ -177,6 +182,15 @@ impl Stock {
             join_replaced(&mut replaced, segment);
         }
         replaced
+    }
+
+    /// Whether a pack may be about to be deleted: it is on a list, or may be on one that cannot be read.
+    fn may_go(&self, pack: PackId) -> bool {
+        self.condemned.contains(&pack) || self.unreadable_lists().next().is_some()
+    }
+
+    fn unreadable_lists(&self) -> impl Iterator<Item = &str> {
+        self.unreadable_derived.iter().map(|u| u.path.as_str()).filter(|path| generation_of_path(path).is_some())
     }
 
     /// Whether a pack is there and says what is in it.

@@ -9,7 +9,7 @@
 //!
 //! The newest of a lineage is written again in its own lineage, so that the next backup builds upon what is left; the others
 //! in a lineage made for them, where they are nobody's parent. A crash after 2 or within 3 leaves some of them written; the
-//! next run knows them by what they say they were made of and writes the others.
+//! next run knows them by what they say they were made of, writes the others, and notes what was not noted yet.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::error::RepositoryError;
 use crate::forget::{Doomed, is_refusal};
 use crate::ids::{LineageId, PackId, SnapshotId};
 use crate::manifest::{Consistency, Gap, Manifest, ManifestBody, Proof, SnapshotFields, encode_manifest, parse_path};
-use crate::notes::{newest_note, write_note};
+use crate::notes::{newest_note, notes_prefix, write_note};
 use crate::prune::write_list;
 use crate::record::RecordRef;
 use crate::repository::Repository;
@@ -147,7 +147,13 @@ impl Repository {
         for damaged in &damaged {
             step("writing what is left")?;
             let mended = match earlier.get(&damaged.manifest.id) {
-                Some(repaired) => described(damaged, describe, Some(*repaired), true),
+                Some(repaired) => {
+                    if !options.dry_run {
+                        // It may have died before the note.
+                        wait.block_on(self.copy_note(damaged.manifest.id, *repaired))?;
+                    }
+                    described(damaged, describe, Some(*repaired), true)
+                }
                 None if options.dry_run => described(damaged, describe, None, false),
                 None => self.mend(&stock, &examiner, damaged, &bad, describe)?,
             };
@@ -267,8 +273,12 @@ impl Repository {
         }
     }
 
+    /// Notes about the repaired one what is noted about the damaged one, unless something is noted about it already.
     async fn copy_note(&self, from: SnapshotId, to: SnapshotId) -> Result<(), RepositoryError> {
         let shared = &self.shared;
+        if !shared.store.list_sorted(&notes_prefix(to)).await?.is_empty() {
+            return Ok(());
+        }
         match newest_note(&shared.store, &shared.crypto, from).await {
             Ok(Some((_, note))) => {
                 let note = crate::notes::Note { verified_at_ms: None, ..note };

@@ -21,6 +21,8 @@ use crate::table::{KeyRange, TableKind, TableRoot, TableSpan, build_table};
 use crate::test_records::{Prng, record};
 use crate::tiers::StackPlan;
 
+mod beside;
+
 const ELSEWHERE: LineageId = LineageId([0xcd; 16]);
 
 /// Keys stand for themselves.
