@@ -31,3 +31,4 @@ mod stores;
 mod tls;
 mod turn;
 mod versions;
+mod watch;

@@ -182,20 +182,20 @@ fn what_may_not_be_seen_is_named() {
 }
 
 /// The program, with a repository of its own.
-fn program() -> Home {
+pub fn program() -> Home {
     let home = Home::new();
     std::fs::write(home.path("auth"), "digest super:admin\n").unwrap();
     ran(&home, "init").ends(0);
     home
 }
 
-fn ran(home: &Home, line: &str) -> Ran {
+pub fn ran(home: &Home, line: &str) -> Ran {
     let mut command = home.command();
     command.env("ZOOARK_REPOSITORY", home.path("repo")).env("ZOOARK_PASSWORD", "pw").args(line.split_whitespace());
     Ran::of(&mut command)
 }
 
-fn summary(home: &Home, line: &str, code: i32) -> serde_json::Value {
+pub fn summary(home: &Home, line: &str, code: i32) -> serde_json::Value {
     ran(home, &format!("--json {line}")).ends(code).lines().pop().unwrap()
 }
 

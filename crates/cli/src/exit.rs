@@ -110,7 +110,7 @@ pub fn report(error: &anyhow::Error, as_message: bool) -> Exit {
 
 /// The causes below the error itself, without those that the line above ends with already: libraries often put their
 /// cause into their own text.
-fn causes(error: &anyhow::Error) -> Vec<String> {
+pub fn causes(error: &anyhow::Error) -> Vec<String> {
     let mut texts: Vec<String> = Vec::new();
     for text in error.chain().map(ToString::to_string) {
         if texts.last().is_none_or(|above| !above.ends_with(&text)) {

@@ -70,6 +70,8 @@ pub struct BackupSummary {
     pub consistency: Consistency,
     /// The same of ACLs, which may differ for live sources.
     pub acl_consistency: Consistency,
+    /// Every ACL is from this state or a later one, where clients read them.
+    pub acl_zxid: Option<String>,
     /// What proves it.
     pub proof: Proof,
     /// Whether the end of the log is committed.

@@ -23,7 +23,8 @@ pub struct Marks {
 }
 
 impl Marks {
-    fn flags(&self, node: &NodeRef<'_>) -> RecordFlags {
+    /// The flags of a node.
+    pub(crate) fn flags(&self, node: &NodeRef<'_>) -> RecordFlags {
         let mut flags = RecordFlags::default();
         if self.kinds_hidden && node.stat.kind() == OwnerKind::Persistent {
             flags |= RecordFlags::KIND_UNKNOWN;

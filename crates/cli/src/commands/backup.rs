@@ -1,8 +1,12 @@
-//! `backup`: takes one snapshot.
+//! `backup`: takes one snapshot, or one after the other.
+
+mod watch;
+
+use std::time::Duration;
 
 use engine::Filter;
 use engine::backup::suspect::DEFAULT_MAX_SHRINK;
-use engine::backup::{self, BackupRequest};
+use engine::backup::{self, BackupRequest, WatchPlan};
 use engine::reference::{parse_time, parse_zxid};
 use engine::report::{BackupSummary, Consistency, Method, Proof, Tail};
 use jiff::Timestamp;
@@ -20,10 +24,15 @@ use crate::{opening, output};
 /// Where the transaction log leads on from the last snapshot only what changed is read. From an ensemble every znode is
 /// read through the client protocol; where it changed meanwhile the snapshot says so. When nothing changed, nothing is
 /// written.
+///
+/// With --watch it stays, and each further snapshot reads only what the ensemble told of its changes. Everything is read
+/// again at --scan-every and whenever something may have been missed. It ends at SIGINT or SIGTERM with exit code 0, and
+/// at a suspect snapshot with 5; what else goes wrong after the first snapshot is said and tried again.
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = "Examples:
   zooark backup datadir:/var/lib/zookeeper --cluster prod
   zooark backup zk://zk1:2181,zk2:2181,zk3:2181/kafka --cluster prod --zk-auth-file /etc/zooark/zk-auth
+  zooark backup zk://zk1:2181,zk2:2181,zk3:2181 --cluster prod --watch --interval 30s
   zooark backup 'datadir:/var/lib/zookeeper?log=/var/log/zookeeper&srvr=127.0.0.1:2181'
   zooark backup 'datadir:/var/lib/zookeeper?cfg=/etc/zookeeper/zoo.cfg' --tag nightly --exclude '/tmp/**'")]
 pub struct Args {
@@ -82,6 +91,18 @@ pub struct Args {
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
     compression: Option<i32>,
 
+    /// Stay, and take a snapshot at each interval from what the ensemble tells of its changes; ZooKeeper 3.6 or later
+    #[arg(long, conflicts_with_all = ["dry_run", "time", "to_zxid", "full"])]
+    watch: bool,
+
+    /// From one snapshot of --watch to the next; where nothing changed none is stored
+    #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "60s", requires = "watch")]
+    interval: Duration,
+
+    /// From one scan of everything under --watch to the next: no event tells of ACLs
+    #[arg(long, value_name = "DURATION", value_parser = selection::duration, default_value = "1h", requires = "watch")]
+    scan_every: Duration,
+
     #[command(flatten)]
     live: LiveArgs,
 }
@@ -92,6 +113,11 @@ fn moment(given: &str) -> Result<Timestamp, String> {
 
 fn zxid(given: &str) -> Result<Zxid, String> {
     parse_zxid(given).ok_or_else(|| "write a zxid as 0x500000021".to_owned())
+}
+
+fn interval(given: &str) -> Result<Duration, String> {
+    let interval = selection::duration(given)?;
+    if interval.is_zero() { Err("write an interval such as 10s or 5m".to_owned()) } else { Ok(interval) }
 }
 
 fn share(given: &str) -> Result<f64, String> {
@@ -136,6 +162,14 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     };
     let repo = opening::repository(context)?;
     context.catch_interrupts()?;
+    if args.watch {
+        return watch::run(
+            &repo,
+            &request,
+            WatchPlan { interval: args.interval, full_every: args.scan_every },
+            context,
+        );
+    }
     let summary = backup::run(&repo, &request, &context.monitor)?;
     context.monitor.clear();
     if context.output.json {
@@ -197,7 +231,7 @@ fn show(summary: &BackupSummary, context: &Context) -> anyhow::Result<()> {
                 output::plain(&summary.cluster),
                 output::bytes(summary.uploaded_bytes),
                 summary.objects_written,
-                output::duration(std::time::Duration::from_millis(summary.duration_ms))
+                output::duration(Duration::from_millis(summary.duration_ms))
             ))?;
         }
         (None, _) if summary.dry_run => line("dry run: nothing was written".to_owned())?,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use engine::prune::{self, Packs, PruneReport, PruneRequest};
 
+use crate::commands::selection;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::{opening, output};
@@ -25,21 +26,12 @@ pub struct Args {
 
     /// Wait longer than the repository's grace period (48h, 7d), or not at all (0s): then nothing else may use the
     /// repository until prune has ended
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = selection::duration)]
     grace: Option<Duration>,
 
     /// Copy the needed rest of packs that are mostly garbage, up to this size of packs together (500M); 0 for none
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_repack: Option<u64>,
-}
-
-fn duration(given: &str) -> Result<Duration, String> {
-    let wrong = || "write a duration such as 0s, 36h or 7d".to_owned();
-    let span: jiff::SignedDuration = match given.strip_suffix('d').map(str::parse::<u32>) {
-        Some(Ok(days)) => jiff::SignedDuration::from_hours(i64::from(days) * 24),
-        _ => given.parse().map_err(|_| wrong())?,
-    };
-    Duration::try_from(span).map_err(|_| wrong())
 }
 
 pub(super) fn size(given: &str) -> Result<u64, String> {
@@ -97,19 +89,4 @@ pub(super) fn say(report: &PruneReport, context: &Context) -> anyhow::Result<()>
         ))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_are_as_people_write_them() {
-        assert_eq!(duration("0s"), Ok(Duration::ZERO));
-        assert_eq!(duration("36h"), Ok(Duration::from_hours(36)));
-        assert_eq!(duration("7d"), Ok(Duration::from_hours(7 * 24)));
-        for wrong in ["", "-1h", "soon", "7"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! What commands are told to work on, parsed before anything is opened.
 
+use std::time::Duration;
+
 use engine::reference::SnapshotPath;
 use engine::repository::Snapshot;
 use engine::snapshots::{self, Scope};
@@ -42,6 +44,16 @@ pub fn cluster(given: Option<&str>, context: &Context) -> String {
 pub fn host(context: &Context) -> String {
     let configured = context.settings.get(|layer| layer.host.clone());
     configured.unwrap_or_else(|| rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
+/// Parses a duration.
+pub fn duration(given: &str) -> Result<Duration, String> {
+    let wrong = || "write a duration such as 0s, 36h or 7d".to_owned();
+    let span: jiff::SignedDuration = match given.strip_suffix('d').map(str::parse::<u32>) {
+        Some(Ok(days)) => jiff::SignedDuration::from_hours(i64::from(days) * 24),
+        _ => given.parse().map_err(|_| wrong())?,
+    };
+    Duration::try_from(span).map_err(|_| wrong())
 }
 
 /// Narrows which snapshots are meant.
@@ -99,4 +111,19 @@ pub fn missing(snapshot: &Snapshot, path: &[u8]) -> anyhow::Error {
         ),
     )
     .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_as_people_write_them() {
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration("36h"), Ok(Duration::from_hours(36)));
+        assert_eq!(duration("7d"), Ok(Duration::from_hours(7 * 24)));
+        for wrong in ["", "-1h", "soon", "7"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use repository::codec::encode_body;
 use repository::manifest::{self, BackupCounters, Manifest, SnapshotFields, SourceInfo};
 use repository::session::Committed;
 use zk_connect::Endpoint;
-use zk_format::{digest, load};
+use zk_format::{Zxid, digest, load};
 
 use super::prepare::Prepared;
 use super::store::Stored;
@@ -69,6 +69,7 @@ impl Prepared {
             original: None,
             extra: acls::entry(&self.acls)
                 .into_iter()
+                .chain(facts.acl_zxid.map(acl_zxid_entry))
                 .chain((request.purpose == Purpose::BeforeRestore).then(|| (BEFORE_RESTORE.to_owned(), Vec::new())))
                 .collect(),
         })
@@ -101,6 +102,7 @@ impl Prepared {
             zxid_high: facts.zxid_high.to_string(),
             consistency: consistency(facts.consistency),
             acl_consistency: consistency(facts.acl_consistency),
+            acl_zxid: facts.acl_zxid.map(|zxid| zxid.to_string()),
             proof: match facts.proof {
                 load::Proof::Digest => Proof::Digest,
                 load::Proof::Replay => Proof::Replay,
@@ -133,6 +135,19 @@ impl Prepared {
             duration_ms: 0,
         }
     }
+}
+
+/// The manifest's entry of the state that every ACL is from, or a later one.
+const ACL_ZXID: &str = "acl-zxid";
+
+fn acl_zxid_entry(zxid: Zxid) -> (String, Vec<u8>) {
+    (ACL_ZXID.to_owned(), zxid.0.to_be_bytes().to_vec())
+}
+
+/// What a manifest says of it.
+pub fn stored_acl_zxid(fields: &SnapshotFields) -> Option<Zxid> {
+    let (_, bytes) = fields.extra.iter().find(|(name, _)| name == ACL_ZXID)?;
+    Some(Zxid(i64::from_be_bytes(bytes.as_slice().try_into().ok()?)))
 }
 
 const fn method_name(method: Method) -> &'static str {

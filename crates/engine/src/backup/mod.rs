@@ -4,14 +4,19 @@
 
 mod anchor;
 mod describe;
+mod followed;
 mod prepare;
 mod source;
 mod store;
 pub mod suspect;
 mod tally;
+mod watch;
 
+pub(crate) use describe::stored_acl_zxid;
+pub(crate) use source::Read;
 pub use source::{Whole, open as open_datadir};
 pub(crate) use tally::raw_size;
+pub use watch::{Ended, Round, WatchPlan, watch};
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -23,7 +28,7 @@ use repository::session::{BackupSession, CommitOutcome};
 use zk_connect::Endpoint;
 use zk_format::Zxid;
 
-use self::source::{Read, ReadOptions};
+use self::source::ReadOptions;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::live::{self, LiveSettings};
@@ -94,16 +99,25 @@ pub fn is_before_restore(fields: &SnapshotFields) -> bool {
 
 /// Takes a backup.
 pub fn run(repo: &Repo, request: &BackupRequest, monitor: &dyn Monitor) -> Result<BackupSummary, EngineError> {
+    let lineage = lineage(repo, request)?;
+    run_with(repo, request, lineage, monitor, &mut |parent, trusted| read(repo, request, parent, trusted, monitor))
+}
+
+/// Reads the source, given the snapshot to compare with and the newest that is trusted.
+type ReadSource<'r> = dyn FnMut(Option<&Manifest>, Option<&Manifest>) -> Result<Read, EngineError> + 'r;
+
+/// Takes a backup of what `read` reads.
+fn run_with(
+    repo: &Repo,
+    request: &BackupRequest,
+    lineage: LineageId,
+    monitor: &dyn Monitor,
+    read: &mut ReadSource<'_>,
+) -> Result<BackupSummary, EngineError> {
     let started = Instant::now();
-    let source = &request.source;
-    let class = match (source_class(request)?, request.purpose) {
-        (class, Purpose::Regular) => class,
-        (_, Purpose::BeforeRestore) => BEFORE_RESTORE,
-    };
-    let lineage = repo.lineage(&request.cluster, chroot(source), &request.filter.canonical(), class);
     for _ in 0..ATTEMPTS {
         monitor.check()?;
-        if let Some(mut summary) = attempt(repo, request, lineage, monitor)? {
+        if let Some(mut summary) = attempt(repo, request, lineage, monitor, read)? {
             summary.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
             return Ok(summary);
         }
@@ -111,8 +125,20 @@ pub fn run(repo: &Repo, request: &BackupRequest, monitor: &dyn Monitor) -> Resul
     }
     Err(EngineError::new(
         ErrorKind::Busy,
-        format!("backing up {source}: other backups of cluster {:?} kept finishing first; try again", request.cluster),
+        format!(
+            "backing up {}: other backups of cluster {:?} kept finishing first; try again",
+            request.source, request.cluster
+        ),
     ))
+}
+
+/// The lineage that a request's snapshots are of.
+fn lineage(repo: &Repo, request: &BackupRequest) -> Result<LineageId, EngineError> {
+    let class = match (source_class(request)?, request.purpose) {
+        (class, Purpose::Regular) => class,
+        (_, Purpose::BeforeRestore) => BEFORE_RESTORE,
+    };
+    Ok(repo.lineage(&request.cluster, chroot(&request.source), &request.filter.canonical(), class))
 }
 
 /// Files and client connections see different things, so their snapshots never share a lineage.
@@ -168,6 +194,7 @@ fn attempt(
     request: &BackupRequest,
     lineage: LineageId,
     monitor: &dyn Monitor,
+    read: &mut ReadSource<'_>,
 ) -> Result<Option<BackupSummary>, EngineError> {
     let mut session = repo.block_on(repo.inner.begin_backup(lineage))?;
     if let Some(level) = request.compression {
@@ -175,7 +202,7 @@ fn attempt(
     }
     let parent = session.parent().cloned();
     let trusted = trusted(repo, lineage, parent.as_ref())?;
-    let read = read(repo, request, parent.as_ref(), trusted.as_ref(), monitor)?;
+    let read = read(parent.as_ref(), trusted.as_ref())?;
     refuse_partial(&read, request)?;
     let mut prepared = prepare::prepare(repo, &session, parent.as_ref(), read, monitor)?;
     if request.purpose == Purpose::Regular {

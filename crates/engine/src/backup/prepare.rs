@@ -15,7 +15,7 @@ use zk_format::{AclList, Zxid};
 
 use super::source::{Read, Whole};
 use super::tally::{Counts, Tally};
-use super::{anchor, suspect};
+use super::{anchor, followed, suspect};
 use crate::acls;
 use crate::convert::{record, session_record};
 use crate::error::{EngineError, ErrorKind};
@@ -44,6 +44,8 @@ pub(super) struct Facts {
     pub(super) acl_consistency: load::Consistency,
     /// The servers' version, where they said it.
     pub(super) version: Option<String>,
+    /// Every ACL is from this state or a later one, where clients read them.
+    pub(super) acl_zxid: Option<Zxid>,
 }
 
 /// The difference to the parent.
@@ -88,7 +90,10 @@ pub fn prepare(
             prepared
         }
         (Read::Full { whole, reason }, None) => first(whole, reason),
-        (Read::Log(_), None) => Err(EngineError::new(ErrorKind::Failed, "a log without a snapshot to continue")),
+        (Read::Watch(followed), Some(parent)) => followed::prepare(repo, session, parent, &followed),
+        (Read::Log(_) | Read::Watch(_), None) => {
+            Err(EngineError::new(ErrorKind::Failed, "changes without a snapshot to continue"))
+        }
     }
 }
 
@@ -152,6 +157,7 @@ fn from_log(
         full_reason: None,
         acl_consistency: load::Consistency::Exact,
         version: None,
+        acl_zxid: None,
     };
     Ok(Prepared {
         facts,
@@ -242,6 +248,7 @@ fn facts(whole: &Whole, full_reason: Option<String>) -> Result<Facts, EngineErro
         full_reason,
         acl_consistency: live.map_or(loaded.consistency, |live| live.acl_consistency),
         version: live.and_then(|live| live.version.clone()),
+        acl_zxid: live.map(|live| live.acl_zxid),
     })
 }
 
@@ -254,7 +261,7 @@ fn lists(loaded: &Loaded) -> BTreeSet<AclList> {
     loaded.tree.base().acls().iter().cloned().chain(touched).collect()
 }
 
-fn stored_identity(parent: &Manifest) -> Identity {
+pub(super) fn stored_identity(parent: &Manifest) -> Identity {
     decode_body::<_, MAX_IDENTITY>("identity", &parent.body.fields.source.identity).unwrap_or_default()
 }
 

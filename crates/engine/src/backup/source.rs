@@ -18,6 +18,7 @@ use super::anchor;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::live::LiveFacts;
+use crate::live::follow::Followed;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
 use crate::state::StateRecords;
@@ -46,6 +47,8 @@ pub struct ReadOptions<'a> {
 pub enum Read {
     /// What changed since the parent.
     Log(Box<Increment>),
+    /// What watches told of since the parent.
+    Watch(Box<Followed>),
     /// All of it.
     Full {
         /// The state.
@@ -87,7 +90,8 @@ impl Read {
     /// What could not be read.
     pub fn gaps(&self) -> Vec<Gap> {
         match self {
-            Self::Log(_) => Vec::new(),
+            // Where something may not be read nothing is followed.
+            Self::Log(_) | Self::Watch(_) => Vec::new(),
             Self::Full { whole, .. } => whole.gaps(),
         }
     }

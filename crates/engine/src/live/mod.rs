@@ -1,7 +1,8 @@
 //! Live ensembles as a source: a scan becomes a state like one read from files, with what clients cannot see marked.
 
+pub(crate) mod follow;
+
 use std::collections::BTreeMap;
-use std::pin::Pin;
 
 use repository::manifest::{Gap, Manifest};
 use repository::{RecordFlags, RecordRef};
@@ -64,6 +65,8 @@ pub struct LiveFacts {
     pub notes: Vec<String>,
     /// The servers' version, where they said it.
     pub version: Option<String>,
+    /// Every ACL is from this state or a later one.
+    pub acl_zxid: Zxid,
 }
 
 /// Scans an ensemble. ACLs that the parent snapshot has for the same node and version are not asked for again.
@@ -78,7 +81,11 @@ pub fn read(
     let known = parent.map_or_else(|| Ok(AclMemory::default()), |parent| known_acls(repo, parent))?;
     let wanted = |path: &[u8]| filter.selects(path) || filter.leads_to(path);
     let expected = parent.map(|parent| parent.body.fields.nodes);
-    let scanned = scan_all(spec, settings, &known, &wanted, expected, monitor, |scan| repo.block_on(scan))?;
+    let connect = settings.connect(spec)?;
+    let options = pressing(settings, &known, &wanted);
+    let scanned = told(spec, expected, monitor, |control| {
+        repo.block_on(scan::scan(&connect, &ScanOptions { control, ..options }))
+    })?;
     Ok(whole(scanned, filter))
 }
 
@@ -91,50 +98,67 @@ pub fn read_to_compare(
 ) -> Result<Whole, EngineError> {
     let runtime = runtime()?;
     let known = AclMemory::default();
-    let scanned = scan_all(spec, settings, &known, wanted, None, monitor, |scan| runtime.block_on(scan))?;
+    let connect = settings.connect(spec)?;
+    let options = pressing(settings, &known, wanted);
+    let scanned = told(spec, None, monitor, |control| {
+        runtime.block_on(scan::scan(&connect, &ScanOptions { control, ..options }))
+    })?;
     Ok(whole(scanned, &Filter::default()))
 }
 
-type Scanning<'s> = Pin<Box<dyn Future<Output = Result<Scan, ScanError>> + 's>>;
-
-fn scan_all(
-    spec: &LiveSpec,
+/// How to scan, as far as the settings say.
+pub(crate) fn pressing<'a>(
     settings: &LiveSettings,
-    known: &AclMemory,
-    wanted: &(dyn Fn(&[u8]) -> bool + Sync),
+    known: &'a AclMemory,
+    wanted: &'a (dyn Fn(&[u8]) -> bool + Sync),
+) -> ScanOptions<'a> {
+    let (connections, max_rate) = (settings.connections, settings.max_rate);
+    ScanOptions { connections, max_rate, known, wanted, control: &Unheard }
+}
+
+/// Reads with the monitor told how it goes; a failure says of which ensemble.
+pub(crate) fn told<T>(
+    spec: &LiveSpec,
     expected: Option<u64>,
     monitor: &dyn Monitor,
-    block_on: impl FnOnce(Scanning<'_>) -> Result<Scan, ScanError>,
-) -> Result<Scan, EngineError> {
-    let connect = settings.connect(spec)?;
-    let told = Told { monitor };
-    let (connections, max_rate) = (settings.connections, settings.max_rate);
-    let options = ScanOptions { connections, max_rate, known, wanted, control: &told };
+    read: impl FnOnce(&Telling<'_>) -> Result<T, ScanError>,
+) -> Result<T, EngineError> {
     monitor.begin(Phase::Reading, Unit::Nodes, expected);
-    let scanned = block_on(Box::pin(scan::scan(&connect, &options)));
+    let outcome = read(&Telling { monitor });
     monitor.end(Phase::Reading);
-    match scanned {
-        Ok(scanned) => Ok(scanned),
-        Err(ScanError::Stopped) => Err(crate::monitor::Cancelled.into()),
-        Err(error) => Err(failed(spec, error)),
-    }
+    outcome.map_err(|error| failed(spec, error))
 }
 
 /// A failure to read an ensemble, with what it means for the caller.
 fn failed(spec: &LiveSpec, error: ScanError) -> EngineError {
     let kind = match &error {
-        ScanError::Live(LiveError::Setup { .. }) => ErrorKind::Usage,
+        ScanError::Live(LiveError::Setup { .. }) | ScanError::NoWatches => ErrorKind::Usage,
+        ScanError::Stopped => return crate::monitor::Cancelled.into(),
         _ => ErrorKind::Failed,
     };
     let place = zk_connect::Endpoint::Live(spec.clone());
     EngineError::with(kind, format!("reading {place}"), error)
 }
 
-struct Told<'m> {
+/// Tells nobody.
+struct Unheard;
+
+impl Control for Unheard {
+    fn read(&self, _: u64) {}
+
+    fn note(&self, _: &str) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// Tells a monitor.
+pub(crate) struct Telling<'m> {
     monitor: &'m dyn Monitor,
 }
 
-impl Control for Told<'_> {
+impl Control for Telling<'_> {
     fn read(&self, nodes: u64) {
         self.monitor.advance(Phase::Reading, nodes);
     }
@@ -149,7 +173,7 @@ impl Control for Told<'_> {
 }
 
 /// The lists of a snapshot, by node and ACL version.
-fn known_acls(repo: &Repo, parent: &Manifest) -> Result<AclMemory, EngineError> {
+pub(crate) fn known_acls(repo: &Repo, parent: &Manifest) -> Result<AclMemory, EngineError> {
     let tree = repo.tree(parent)?;
     let mut memory = AclMemory::default();
     let mut before: Option<AclList> = None;
@@ -164,7 +188,8 @@ fn known_acls(repo: &Repo, parent: &Manifest) -> Result<AclMemory, EngineError> 
     Ok(memory)
 }
 
-fn whole(scanned: Scan, filter: &Filter) -> Whole {
+/// What a scan found, as a state.
+pub(crate) fn whole(scanned: Scan, filter: &Filter) -> Whole {
     let exact = if scanned.is_exact() { Consistency::Exact } else { Consistency::Fuzzy };
     let touched = scanned.tree.touched().iter().filter_map(|touched| touched.new.as_ref()?.acl.clone());
     let masked: std::collections::HashSet<AclList> =
@@ -190,6 +215,7 @@ fn whole(scanned: Scan, filter: &Filter) -> Whole {
         version: version(&scanned.servers),
         marks: Marks { kinds_hidden: true, masked, nodes: missing },
         notes,
+        acl_zxid: Zxid(scanned.span.low),
     };
     let loaded = Loaded {
         digest: scanned.tree.base().digest(),
@@ -215,7 +241,8 @@ fn version(servers: &[ServerInfo]) -> Option<String> {
     Some(printed.split(['-', ',']).next().unwrap_or(printed).to_owned())
 }
 
-fn flags(missing: Unreadable) -> RecordFlags {
+/// What is missing of a node, as stored.
+pub(crate) fn flags(missing: Unreadable) -> RecordFlags {
     let mut flags = RecordFlags::default();
     if missing.data {
         flags |= RecordFlags::VALUE_UNREADABLE;

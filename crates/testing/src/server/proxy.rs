@@ -61,6 +61,7 @@ pub struct Frames {
 struct Shared {
     faults: Mutex<VecDeque<Option<Fault>>>,
     frames: Mutex<Vec<Frames>>,
+    severed: AtomicBool,
     ended: AtomicBool,
 }
 
@@ -84,6 +85,9 @@ impl Proxy {
                     break;
                 }
                 let Ok(client) = client else { continue };
+                if shared.severed.load(Ordering::SeqCst) {
+                    continue;
+                }
                 // A server that is not there is a connection that ends.
                 let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, server)) else { continue };
                 let fault = lock(&shared.faults).pop_front().flatten();
@@ -112,6 +116,11 @@ impl Proxy {
     /// What becomes of the next connections, one after the other; those after them are left in peace.
     pub fn then(&self, faults: impl IntoIterator<Item = Option<Fault>>) {
         *lock(&self.shared.faults) = faults.into_iter().collect();
+    }
+
+    /// Cuts every connection, and those to come at once, until told otherwise.
+    pub fn sever(&self, severed: bool) {
+        self.shared.severed.store(severed, Ordering::SeqCst);
     }
 
     /// The connections there have been.
@@ -151,7 +160,7 @@ impl Way {
         let mut boundary = Boundary::default();
         let mut slow = None;
         let mut piece = [0; PIECE_BYTES];
-        while !self.shared.ended.load(Ordering::SeqCst) {
+        while !self.shared.ended.load(Ordering::SeqCst) && !self.shared.severed.load(Ordering::SeqCst) {
             let left = self.fault.map_or(u64::MAX, |fault| fault.after - passed);
             if left == 0 {
                 match self.fault.take().map(|fault| fault.then) {

@@ -17,7 +17,7 @@ use crate::live::{Client, Code, Event, EventKind, OpResult};
 /// Rounds of reading again before a tree that never rests is taken as it is.
 const MOST_ROUNDS: usize = 8;
 /// More changes than this are not chased: the scan is repeated sooner.
-const MOST_PATHS: usize = 200_000;
+pub const MOST_PATHS: usize = 200_000;
 const BATCH: usize = 200;
 const EXPECTED_BYTES: usize = 512;
 
@@ -30,10 +30,17 @@ pub struct CatchUp {
     pub why: Option<&'static str>,
     /// Whether that was the loss of the watch.
     pub watch_lost: bool,
+    /// Whether some of what the watch told was not read again and is not told a second time.
+    pub dropped: bool,
 }
 
-/// Reads again what the watch told of until it tells nothing more.
-pub async fn catch_up(watcher: &Client, options: &ScanOptions<'_>, state: &mut State) -> Result<CatchUp, ScanError> {
+/// Reads again what the watch told of, `told` and what comes meanwhile, until it tells nothing more.
+pub async fn catch_up(
+    watcher: &Client,
+    mut told: BTreeSet<Vec<u8>>,
+    options: &ScanOptions<'_>,
+    state: &mut State,
+) -> Result<CatchUp, ScanError> {
     let mut end = CatchUp::default();
     for _ in 0..MOST_ROUNDS {
         if options.control.cancelled() {
@@ -47,7 +54,8 @@ pub async fn catch_up(watcher: &Client, options: &ScanOptions<'_>, state: &mut S
             end.why = Some("the connection with the watch was lost: what changed meanwhile was not read again");
             return Ok(end);
         }
-        let paths = changed(watcher, &events, options);
+        let mut paths = changed(watcher, &events, options.wanted);
+        paths.append(&mut told);
         if paths.is_empty() {
             if !end.nodes.is_empty() {
                 state.span.add(zxid);
@@ -55,6 +63,7 @@ pub async fn catch_up(watcher: &Client, options: &ScanOptions<'_>, state: &mut S
             return Ok(end);
         }
         if paths.len() > MOST_PATHS {
+            end.dropped = true;
             break;
         }
         let paths: Vec<Vec<u8>> = paths.into_iter().collect();
@@ -66,12 +75,13 @@ pub async fn catch_up(watcher: &Client, options: &ScanOptions<'_>, state: &mut S
     Ok(end)
 }
 
-fn changed(watcher: &Client, events: &[Event], options: &ScanOptions<'_>) -> BTreeSet<Vec<u8>> {
+/// The nodes to read again because of these events.
+pub fn changed(watcher: &Client, events: &[Event], wanted: &(dyn Fn(&[u8]) -> bool + Sync)) -> BTreeSet<Vec<u8>> {
     let mut paths = BTreeSet::new();
     for event in events {
         let Event::Watch(event) = event else { continue };
         let Some(path) = watcher.relative(&event.path) else { continue };
-        if !(path.is_empty() || (options.wanted)(&path)) {
+        if !(path.is_empty() || wanted(&path)) {
             continue;
         }
         // Children come and go with a change of the parent's stat, of which no event tells.

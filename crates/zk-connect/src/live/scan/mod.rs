@@ -10,9 +10,10 @@ mod acls;
 mod batch;
 mod catch_up;
 mod servers;
+mod watching;
 mod work;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use zk_format::Zxid;
 use zk_format::file_snap::SnapProblem;
@@ -21,6 +22,7 @@ use zk_format::replay::MergedTree;
 pub use self::acls::{AclMemory, is_masked};
 use self::catch_up::CatchUp;
 pub use self::servers::{Role, ServerInfo};
+pub use self::watching::{Changes, Told, Watching};
 use super::error::LiveError;
 use super::options::ConnectOptions;
 use super::{Client, Event, NodeStat};
@@ -121,6 +123,8 @@ pub struct Scan {
     pub caught_up: bool,
     /// Whether that was because the connection with the watch was lost, each time it was tried.
     pub watch_lost: bool,
+    /// Whether some of what the watch told was not read again and is not told a second time.
+    pub dropped: bool,
     /// The servers that were read from, by address and version.
     pub servers: Vec<ServerInfo>,
 }
@@ -149,6 +153,11 @@ pub enum ScanError {
         /// What is wrong with the name.
         source: zk_format::path::PathProblem,
     },
+    /// Changes cannot be followed on these servers.
+    #[error(
+        "following an ensemble needs recursive watches, which ZooKeeper has from 3.6 on: back it up again and again"
+    )]
+    NoWatches,
     /// Asked to stop.
     #[error("interrupted")]
     Stopped,
@@ -157,11 +166,8 @@ pub enum ScanError {
 /// Scans what lies below the chroot.
 pub async fn scan(connect: &ConnectOptions, options: &ScanOptions<'_>) -> Result<Scan, ScanError> {
     let servers = servers::survey(connect).await;
-    let batched = match servers::versions_know_multi_read(&servers) {
-        Some(known) => known,
-        None => servers::try_multi_read(connect, &servers).await?,
-    };
-    let clients = servers::connect(connect, &servers, batched, options.connections).await?;
+    let batched = servers::know_multi_read(connect, &servers).await?;
+    let clients = servers::connect(connect, &servers, batched, options.connections, None).await?;
     let outcome = settled(&clients, batched, options).await;
     let used: Vec<String> = clients.iter().map(Client::host).collect();
     for client in &clients {
@@ -204,7 +210,7 @@ async fn scan_with(
     }
     let mut state = work::read_all(clients, batched, options).await?;
     let again = match watcher {
-        Some(watcher) => catch_up::catch_up(watcher, options, &mut state).await?,
+        Some(watcher) => catch_up::catch_up(watcher, BTreeSet::new(), options, &mut state).await?,
         None => CatchUp { why: Some(NO_WATCHES), ..CatchUp::default() },
     };
     let base = std::mem::take(&mut state.builder).finish(Zxid(state.span.high))?;
@@ -216,6 +222,7 @@ async fn scan_with(
         unreadable: state.unreadable,
         caught_up: again.why.is_none(),
         watch_lost: again.watch_lost,
+        dropped: again.dropped,
         servers: Vec::new(),
     };
     Ok((scan, again.why))

@@ -69,7 +69,7 @@ async fn ask(host: &str, connect: &ConnectOptions) -> ServerInfo {
 
 /// Whether all servers know multiRead, as far as their versions tell. Servers of two versions run side by side during
 /// an upgrade.
-pub fn versions_know_multi_read(servers: &[ServerInfo]) -> Option<bool> {
+fn versions_know_multi_read(servers: &[ServerInfo]) -> Option<bool> {
     let answering = servers.iter().filter(|server| server.role != Role::Silent);
     let known: Option<Vec<bool>> =
         answering.map(|server| server.version.as_deref().and_then(minor).map(|minor| minor >= (3, 6))).collect();
@@ -81,8 +81,16 @@ fn minor(version: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
+/// Whether all servers know multiRead and recursive watches.
+pub async fn know_multi_read(connect: &ConnectOptions, servers: &[ServerInfo]) -> Result<bool, LiveError> {
+    match versions_know_multi_read(servers) {
+        Some(known) => Ok(known),
+        None => try_multi_read(connect, servers).await,
+    }
+}
+
 /// Tries multiRead. A server that does not know it ends the session, so it is one of its own.
-pub async fn try_multi_read(connect: &ConnectOptions, servers: &[ServerInfo]) -> Result<bool, LiveError> {
+async fn try_multi_read(connect: &ConnectOptions, servers: &[ServerInfo]) -> Result<bool, LiveError> {
     let hosts = servers.iter().map(|server| server.host.clone()).collect();
     let client = Client::connect(ConnectOptions { hosts, ..connect.clone() }).await?;
     let outcome = client.multi_read(&[Op::GetChildren { path: b"" }], 1024).await;
@@ -97,19 +105,20 @@ pub async fn try_multi_read(connect: &ConnectOptions, servers: &[ServerInfo]) ->
 }
 
 /// Opens the connections to read over, each to a server of its own as far as there are enough; each may go to another
-/// server when its own fails.
+/// server when its own fails. `first` is one of them that is there already.
 pub async fn connect(
     options: &ConnectOptions,
     servers: &[ServerInfo],
     batched: bool,
     wanted: Option<usize>,
+    first: Option<Client>,
 ) -> Result<Vec<Client>, LiveError> {
     let spare = |server: &&ServerInfo| !matches!(server.role, Role::Leader | Role::Silent);
     let readers = servers.iter().filter(spare).count().max(1);
     let usual = if batched { readers } else { readers.max(LEAST_PIPELINED) };
     let count = wanted.unwrap_or(usual.min(MOST_CONNECTIONS)).max(1);
-    let mut clients = Vec::with_capacity(count);
-    for index in 0..count {
+    let mut clients: Vec<Client> = first.into_iter().collect();
+    for index in clients.len()..count {
         let first = index % readers;
         let mut hosts: Vec<String> = servers.iter().map(|server| server.host.clone()).collect();
         if first < hosts.len() {

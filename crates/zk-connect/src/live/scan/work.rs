@@ -38,6 +38,22 @@ pub struct State {
     next_turn: Option<Instant>,
 }
 
+impl State {
+    /// Nothing read yet.
+    pub fn new() -> Self {
+        Self {
+            builder: TreeBuilder::new(),
+            span: Span::NONE,
+            acl_span: Span::NONE,
+            unreadable: BTreeMap::new(),
+            open: vec![Task::Data(Vec::new())],
+            busy: 0,
+            usual: FIRST_GUESS,
+            next_turn: None,
+        }
+    }
+}
+
 struct Shared<'a> {
     state: Mutex<State>,
     changed: Notify,
@@ -47,17 +63,7 @@ struct Shared<'a> {
 
 /// Reads everything.
 pub async fn read_all(clients: &[Client], batched: bool, options: &ScanOptions<'_>) -> Result<State, ScanError> {
-    let state = State {
-        builder: TreeBuilder::new(),
-        span: Span::NONE,
-        acl_span: Span::NONE,
-        unreadable: BTreeMap::new(),
-        open: vec![Task::Data(Vec::new())],
-        busy: 0,
-        usual: FIRST_GUESS,
-        next_turn: None,
-    };
-    let shared = Shared { state: Mutex::new(state), changed: Notify::new(), options, batched };
+    let shared = Shared { state: Mutex::new(State::new()), changed: Notify::new(), options, batched };
     let workers = clients.iter().flat_map(|client| (0..WINDOW).map(|_| worker(client, &shared)));
     try_join_all(workers).await?;
     let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
