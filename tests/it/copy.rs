@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::process::{Command, Stdio};
 
 use rstest::rstest;
 use serde_json::Value;
 
 use crate::run::{Ran, copy_over, recorded};
-use crate::stored::Stored;
+use crate::stored::{SNAPSHOT_FIELDS, Stored, files_below};
 
 /// Makes a second repository: one that shares content ids, or a stranger.
 fn second(stored: &Stored, like: bool) {
@@ -30,19 +29,11 @@ fn list(stored: &Stored) -> Vec<Value> {
 }
 
 fn packs(stored: &Stored, repository: &str) -> Vec<(String, u64)> {
-    let mut all = Vec::new();
-    let mut folders = vec![stored.home.path(repository).join("packs")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).into_iter().flatten() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                all.push((path.display().to_string(), path.metadata().unwrap().len()));
-            }
-        }
+    let folder = stored.home.path(repository).join("packs");
+    if !folder.exists() {
+        return Vec::new();
     }
-    all
+    files_below(&folder).iter().map(|path| (path.display().to_string(), path.metadata().unwrap().len())).collect()
 }
 
 #[rstest]
@@ -67,21 +58,7 @@ fn a_copy_is_the_snapshot_in_all_but_its_id(#[case] like: bool) {
     let copies = list(&stored);
     assert_eq!(copies.len(), 2);
     for (original, copied) in originals.iter().zip(&copies) {
-        for field in [
-            "time",
-            "cluster",
-            "host",
-            "tags",
-            "source",
-            "zxid_low",
-            "zxid_high",
-            "consistency",
-            "incomplete",
-            "suspect",
-            "nodes",
-            "raw_bytes",
-            "protected_until",
-        ] {
+        for field in SNAPSHOT_FIELDS.into_iter().chain(["protected_until"]) {
             assert_eq!(original[field], copied[field], "{field}");
         }
         assert_ne!(original["id"], copied["id"]);
@@ -160,16 +137,7 @@ fn a_killed_copy_goes_on(#[case] like: bool) {
     second(&stored, like);
     let mut killed = 0;
     for round in 0..12_u64 {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_zooark-under-test"))
-            .args(["copy", "--to-repo", "second", "--to-key-file", "other"])
-            .env("ZOOARK_REPOSITORY", "repository")
-            .env("ZOOARK_KEY_FILE", "key")
-            .env("XDG_CACHE_HOME", stored.home.path("cache"))
-            .current_dir(stored.home.path(""))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = stored.spawn("copy --to-repo second --to-key-file other");
         std::thread::sleep(std::time::Duration::from_millis(round * 7));
         child.kill().unwrap();
         killed += u32::from(child.wait().unwrap().code().is_none());

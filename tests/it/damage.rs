@@ -293,16 +293,7 @@ fn a_killed_backup_leaves_nothing_half_written() {
     let stored = Stored::new();
     let mut killed = 0;
     for round in 0..12_u64 {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_zooark-under-test"))
-            .args(["backup", "zookeeper", "--cluster", "prod", "--force", "--full"])
-            .env("ZOOARK_REPOSITORY", "repository")
-            .env("ZOOARK_KEY_FILE", "key")
-            .env("XDG_CACHE_HOME", stored.home.path("cache"))
-            .current_dir(stored.home.path(""))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = stored.spawn("backup zookeeper --cluster prod --force --full");
         std::thread::sleep(Duration::from_millis(round * 3));
         child.kill().unwrap();
         killed += u32::from(child.wait().unwrap().code().is_none());
@@ -319,16 +310,7 @@ fn a_killed_backup_leaves_nothing_half_written() {
 #[test]
 fn an_interrupted_upload_leaves_no_snapshot() {
     let stored = Stored::empty();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_zooark-under-test"))
-        .args(["backup", "zookeeper", "--limit-upload", "1"])
-        .env("ZOOARK_REPOSITORY", "repository")
-        .env("ZOOARK_KEY_FILE", "key")
-        .env("XDG_CACHE_HOME", stored.home.path("cache"))
-        .current_dir(stored.home.path(""))
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = stored.spawn("backup zookeeper --limit-upload 1");
     // At one KiB a second the upload takes more than two seconds, from when the program listens.
     let pid = child.id().to_string();
     while child.try_wait().unwrap().is_none() && !listens_to_interrupts(&pid) {
@@ -346,55 +328,9 @@ fn an_interrupted_upload_leaves_no_snapshot() {
     stored.zooark("backup zookeeper").ends(0);
 }
 
-/// On a disk that fills up there is an error, and no snapshot that is not whole.
-#[test]
-fn a_full_disk_is_an_error_and_loses_nothing() {
-    let home = Home::new();
-    copy_over(&recorded("after"), &home.path("zookeeper"));
-    let (mut failed, mut done) = (0, 0);
-    for free_pages in 0..16 {
-        let disk = home.path(&format!("disk{free_pages}"));
-        fs::create_dir(&disk).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"]).arg(&disk).status();
-        if !mounted.is_ok_and(|status| status.success()) {
-            eprintln!("\nNOT TESTED: a full disk. Mounting a small tmpfs needs root.\n");
-            return;
-        }
-        let _unmount = Unmount(disk.clone());
-        let repo = format!("--repo disk{free_pages}/r --key-file key{free_pages}");
-        home.zooark(&format!("init --repo disk{free_pages}/r --new-key-file key{free_pages}")).ends(0);
-        fill(&disk, free_pages);
-        let ran = home.zooark(&format!("{repo} backup zookeeper"));
-        assert!(matches!(ran.code, 0 | 1) && !ran.stderr.contains("panicked"), "{ran:?}");
-        let listed = home.zooark(&format!("{repo} --no-cache snapshots --json")).ends(0).json();
-        assert_eq!(listed.as_array().unwrap().len(), usize::from(ran.code == 0));
-        home.zooark(&format!("{repo} --no-cache check --read-data")).ends(0);
-        failed += u32::from(ran.code != 0);
-        done += u32::from(ran.code == 0);
-    }
-    assert!(failed > 0 && done > 0, "{failed} failed, {done} done");
-}
-
-/// Fills a disk but for so many pages.
-fn fill(disk: &std::path::Path, free_pages: u64) {
-    use std::io::Write as _;
-    let mut filler = fs::File::create(disk.join("filler")).unwrap();
-    while filler.write_all(&[7; 4096]).is_ok() {}
-    let size = filler.metadata().unwrap().len();
-    filler.set_len(size.saturating_sub(free_pages * 4096)).unwrap();
-}
-
 /// Whether the process handles SIGINT by now, by its mask of caught signals.
 fn listens_to_interrupts(pid: &str) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 0b10 != 0)
-}
-
-struct Unmount(std::path::PathBuf);
-
-impl Drop for Unmount {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
 }

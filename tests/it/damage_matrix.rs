@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 use rstest::rstest;
 
 use crate::run::{Ran, copy_over};
-use crate::stored::Stored;
+use crate::stored::{Stored, files_below};
 
 /// What happens to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,16 +339,4 @@ fn a_harmed_cache_harms_nothing(#[case] how: Harm) {
     stored.zooark("backup zookeeper --cluster prod --host h --force").ends(0);
     stored.zooark("prune").ends(0);
     stored.zooark("check --read-data").ends(0);
-}
-
-fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let (mut files, mut folders) = (Vec::new(), vec![folder.to_path_buf()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { files.push(path) }
-        }
-    }
-    files.sort();
-    files
 }

@@ -3,16 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod basics;
+mod bed;
 mod config;
 mod copy;
 mod damage;
 mod damage_matrix;
+mod faults;
 mod forget;
 mod incomplete;
 mod inspect;
 mod keys;
 mod kills;
+mod limits;
 mod main_job;
+mod power;
 mod repair;
 mod run;
 mod runbook;

@@ -29,7 +29,12 @@ impl Home {
 
     /// The program, to be run in this home.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_zooark-under-test"));
+        Command::from_std(self.process())
+    }
+
+    /// The same, to be started and not waited for.
+    pub fn process(&self) -> std::process::Command {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_zooark-under-test"));
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())

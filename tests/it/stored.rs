@@ -1,5 +1,8 @@
 //! A repository with two snapshots of the recorded directory, a day apart.
 
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
 use assert_cmd::Command;
 
 use crate::run::{Home, Ran, copy_over, recorded};
@@ -32,9 +35,21 @@ impl Stored {
 
     /// The program, told where the repository is and how to open it.
     pub fn command(&self) -> Command {
-        let mut command = self.home.command();
-        command.env("ZOOARK_REPOSITORY", "repository").env("ZOOARK_KEY_FILE", "key");
-        command
+        Command::from_std(self.process())
+    }
+
+    /// The same, to be started and not waited for.
+    pub fn process(&self) -> std::process::Command {
+        let mut process = self.home.process();
+        process.env("ZOOARK_REPOSITORY", "repository").env("ZOOARK_KEY_FILE", "key");
+        process
+    }
+
+    /// The program with this line's arguments, started; what it prints on standard error can be read.
+    pub fn spawn(&self, line: &str) -> Child {
+        let mut process = self.process();
+        process.args(line.split_whitespace()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        process.spawn().unwrap()
     }
 
     /// Runs with this line's arguments.
@@ -48,16 +63,37 @@ impl Stored {
     }
 
     /// The objects of the repository.
-    pub fn objects(&self) -> Vec<std::path::PathBuf> {
-        let mut found = Vec::new();
-        let mut folders = vec![self.home.path("repository")];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let entry = entry.unwrap();
-                if entry.file_type().unwrap().is_dir() { folders.push(entry.path()) } else { found.push(entry.path()) }
-            }
-        }
-        found.sort();
-        found
+    pub fn objects(&self) -> Vec<PathBuf> {
+        files_below(&self.home.path("repository"))
     }
 }
+
+/// All files in a directory and below, by path.
+pub fn files_below(root: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() { folders.push(entry.path()) } else { found.push(entry.path()) }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The fields of a snapshot's time, place and content, as `snapshots --json` and summaries call them.
+pub const SNAPSHOT_FIELDS: [&str; 12] = [
+    "time",
+    "cluster",
+    "host",
+    "tags",
+    "source",
+    "zxid_low",
+    "zxid_high",
+    "consistency",
+    "incomplete",
+    "suspect",
+    "nodes",
+    "raw_bytes",
+];

@@ -3,6 +3,7 @@
 mod copy;
 mod failures;
 mod program;
+mod rights;
 
 use repository::backend::{Store, StoreOptions, conformance};
 use repository::probe::creates_exclusively;

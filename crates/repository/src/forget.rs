@@ -30,6 +30,7 @@ use crate::manifest::{
 use crate::notes::{notes_prefix, snapshot_of_path};
 use crate::prune::write_list;
 use crate::repository::Repository;
+use crate::rules::Rule;
 use crate::segment::{Replaced, divide};
 use crate::shared::Shared;
 
@@ -121,13 +122,15 @@ impl Shared {
             done.tombstones = going.len() as u64;
             return Ok(done);
         }
-        for (lineage, seq) in going {
+        for (lineage, seq) in going.into_iter().filter(|_| shared.rules.have(Rule::TombstoneFirst)) {
             if write_tombstone(shared, lineage, seq).await? {
                 done.tombstones = done.tombstones.saturating_add(1);
             }
         }
         let nothing = Condemned { since_ms: shared.clock.now_ms(), ..Condemned::default() };
-        write_list(shared, &nothing).await?;
+        if shared.rules.have(Rule::ListBeforeForgetting) {
+            write_list(shared, &nothing).await?;
+        }
         let entries: BTreeMap<_, _> =
             doomed.iter().flat_map(|m| &m.new_packs).map(|new| (new.pack, new.clone())).collect();
         for segment in divide(entries.into_values(), &Replaced::new())? {

@@ -45,6 +45,7 @@ pub mod tiers;
 
 mod locations;
 mod many_hashes;
+mod rules;
 mod shared;
 
 pub use advance::{Advanced, advance, rebase};
@@ -55,6 +56,8 @@ pub use ids::{BlobId, BlobKind, IdentityKeys, LineageId, PackId, RepositoryId, S
 pub use prune::{Amount, PruneOptions, Pruned};
 pub use record::{Change, Record, RecordFlags, RecordLens, RecordRef, RecordStat, SortedRecords, ValueRef};
 pub use repository::{InitOptions, Repository};
+#[cfg(any(test, feature = "conformance"))]
+pub use rules::Rule;
 pub use session::{BackupSession, CommitOutcome, Committed};
 pub use snapshots::{Snapshot, Snapshots};
 pub use stack::{ChangeSet, RunRecords, Stack};

@@ -178,6 +178,16 @@ impl Repository {
         self
     }
 
+    /// Breaks a rule, for a test that shows that it is needed. Before the repository is used.
+    #[cfg(any(test, feature = "conformance"))]
+    #[must_use]
+    pub fn breaking(mut self, rule: crate::rules::Rule) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.rules = crate::rules::Rules::without(rule);
+        }
+        self
+    }
+
     /// The repository's id.
     pub fn id(&self) -> RepositoryId {
         self.shared.crypto.repository()

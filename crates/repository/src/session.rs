@@ -14,6 +14,8 @@
 //! `forget` would do it.
 
 mod base;
+mod packing;
+mod safety;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,20 +27,19 @@ use tokio::task::JoinHandle;
 
 use crate::backend::StoreError;
 use crate::blobs::{BlobError, BlobSink, BlobSource, PlainBlob};
-use crate::condemned::{FIRST, generation_of_path, is_newest, read_condemned};
 use crate::error::RepositoryError;
 use crate::ids::{BlobId, BlobKind, LineageId, PackId, SnapshotId};
 use crate::manifest::{
     MAX_TABLES, Manifest, ManifestBody, SnapshotFields, SnapshotManifest, StackTable, encode_manifest, manifest_path,
-    parse_path, place_indexes, shared_manifest_path,
+    place_indexes, shared_manifest_path,
 };
-use crate::pack::{FinishedPack, PackBuilder, PackIndex, TARGET_PACK, pack_path};
+use crate::pack::{PackBuilder, PackIndex};
 use crate::reader::BlobReader;
-use crate::seal::{BASE_LEVEL, frame_blob, seal_blob, usual_level};
 use crate::shared::Shared;
 use crate::stack::Stack;
 use crate::table::TableRoot;
 use base::{Base, keep_newest};
+pub use packing::BaseSink;
 
 /// Packs in flight at once; whoever fills the next one waits.
 const UPLOADS: usize = 4;
@@ -219,17 +220,6 @@ impl BackupSession {
         Ok(CommitOutcome::Committed(Box::new(committed)))
     }
 
-    /// Time since the lists were read, by whichever clock says more: a virtual machine that was frozen shows it on the wall
-    /// clock alone.
-    fn elapsed(&self) -> Duration {
-        let wall = self.shared.clock.wall().duration_since(self.base.began_wall).unwrap_or_default();
-        self.shared.clock.since(self.base.began).max(wall)
-    }
-
-    fn time_limit(&self) -> Duration {
-        Duration::from_secs(self.shared.config.writers_grace_s() / 2)
-    }
-
     /// The packs of each table. A table taken over from the parent keeps its packs; a new one needs those of its blobs,
     /// and so does one with a pack that prune has condemned: its blobs there are found in the packs that replaced it, or
     /// uploaded again.
@@ -271,199 +261,6 @@ impl BackupSession {
     fn place(&self, id: &BlobId) -> Option<PackId> {
         let placed = self.packs().placed.get(id).copied().flatten();
         placed.or_else(|| self.base.reachable.get(id).copied())
-    }
-
-    /// Uploads what was put and waits for it. [`BackupSession::commit`] does so too; whoever must be able to stop calls
-    /// this first and drops the session instead: packs that no manifest names are what a stopped upload leaves.
-    pub async fn upload_all(&self) -> Result<(), RepositoryError> {
-        let last = self.packs().open.take().filter(|p| !p.is_empty());
-        if let Some(builder) = last {
-            let pack = builder.finish(&self.shared.crypto)?;
-            self.start_upload(pack, None);
-        }
-        let uploads = std::mem::take(&mut self.packs().uploads);
-        for upload in uploads {
-            match upload.await {
-                Ok(done) => done?,
-                Err(join) => {
-                    let e = StoreError::new(
-                        crate::backend::StoreErrorKind::Other,
-                        crate::backend::Operation::Put,
-                        "packs/",
-                    );
-                    return Err(e.because(join).on(self.shared.store.name()).into());
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn start_upload(&self, pack: FinishedPack, slot: Option<tokio::sync::OwnedSemaphorePermit>) {
-        let shared = Arc::clone(&self.shared);
-        let FinishedPack { path, bytes, index, footer } = pack;
-        let bytes = Bytes::from(bytes);
-        let mut packs = self.packs();
-        packs.uploaded_bytes = packs.uploaded_bytes.saturating_add(bytes.len() as u64);
-        packs.objects = packs.objects.saturating_add(1);
-        packs.finished.push((index.clone(), footer));
-        let task = self.shared.handle.spawn(async move {
-            let result = shared.store.put(&path, bytes.clone()).await;
-            drop(slot);
-            if result.is_ok() {
-                shared.add_index(&index);
-                // The next backup and the next `ls` find it in the cache.
-                let keep = tokio::task::spawn_blocking(move || {
-                    shared.cache.put_pack(&index);
-                    if shared.cache.is_open() {
-                        let blobs: Vec<(BlobId, Bytes)> = index
-                            .located()
-                            .filter_map(|(at, blob)| {
-                                let start = usize::try_from(at).ok()?;
-                                Some((blob.id, bytes.slice(start..start.checked_add(blob.len as usize)?)))
-                            })
-                            .collect();
-                        shared.cache.put_blobs(&index.wrapped, &blobs);
-                    }
-                });
-                // A cache that was not filled is filled by reading.
-                let _ = keep.await;
-            }
-            result
-        });
-        packs.uploads.push(task);
-    }
-
-    /// Finds the base anew. The time that was taken counts on: packs were uploaded in it.
-    async fn overtaken(&mut self) -> Result<CommitOutcome, RepositoryError> {
-        let (began, began_wall) = (self.base.began, self.base.began_wall);
-        self.base = Base { began, began_wall, ..Base::find(&self.shared, self.lineage).await? };
-        Ok(CommitOutcome::Overtaken)
-    }
-
-    /// After the manifest's PUT: whether its number is its own, and nothing it refers to was or will be deleted. While there
-    /// is no list but those it knows, nothing can be on its way out and no number was given back.
-    async fn is_safe(
-        &self,
-        manifest: &Manifest,
-        named: &HashSet<PackId>,
-        limit: Duration,
-    ) -> Result<bool, RepositoryError> {
-        let (shared, store) = (&self.shared, &self.shared.store);
-        if self.elapsed() < limit && is_newest(store, self.base.avoid.newest).await? {
-            return Ok(true);
-        }
-        if self.elapsed() >= limit || !self.lists_are_young(manifest, limit).await? {
-            tracing::warn!(began = ?self.base.began_wall, "the backup took longer than half the grace period; verifying");
-            let avoid = read_condemned(store, &shared.crypto, Some(self.base.avoid.clone())).await?;
-            for pack in named {
-                let gone = match store.head(&pack_path(*pack)).await {
-                    Ok(_) => avoid.packs.contains(pack),
-                    Err(e) if e.is_not_found() => true,
-                    Err(e) => return Err(e.into()),
-                };
-                if gone {
-                    shared.forget_manifests(&[manifest.into()], false).await?;
-                    return Err(RepositoryError::PrunedMeanwhile { pack: pack.to_string() });
-                }
-            }
-        }
-        // A number that others used and gave back has a higher one behind it.
-        let listed = store.list_sorted(&format!("snapshots/{}/", self.lineage)).await?;
-        let highest = listed.iter().filter_map(|o| parse_path(&o.path)).map(|(_, seq)| seq).max();
-        Ok(!self.base.exclusive || highest.is_none_or(|highest| highest <= manifest.seq))
-    }
-
-    /// Whether every list that came since the lists were read is so young, by the store's time, that the manifest was there
-    /// long before anything on it is deleted.
-    async fn lists_are_young(&self, manifest: &Manifest, limit: Duration) -> Result<bool, RepositoryError> {
-        let written = match self.shared.store.head(&manifest.path).await {
-            Ok(object) => object.modified,
-            Err(e) if e.is_not_found() => return Ok(false),
-            Err(e) => return Err(e.into()),
-        };
-        let known = self.base.avoid.newest.max(FIRST);
-        let mut expected = known;
-        for list in self.shared.store.list_sorted("condemned/").await? {
-            let Some(generation) = generation_of_path(&list.path).filter(|generation| *generation > known) else {
-                continue;
-            };
-            expected = expected.saturating_add(1);
-            let is_young = written.duration_since(list.modified).unwrap_or_default() < limit;
-            // One that is missing was old enough to be removed.
-            if generation != expected || !is_young {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-}
-
-impl BlobSink for BackupSession {
-    fn put(&self, blob: PlainBlob<'_>) -> Result<(), BlobError> {
-        let level = self.level.unwrap_or_else(|| usual_level(blob.bytes.len()));
-        self.put_at(blob, level)
-    }
-}
-
-/// See [`BackupSession::base_sink`].
-#[derive(Debug, Clone, Copy)]
-pub struct BaseSink<'a> {
-    session: &'a BackupSession,
-}
-
-impl BlobSink for BaseSink<'_> {
-    fn put(&self, blob: PlainBlob<'_>) -> Result<(), BlobError> {
-        self.session.put_at(blob, self.session.level.unwrap_or(BASE_LEVEL))
-    }
-}
-
-impl BackupSession {
-    fn put_at(&self, blob: PlainBlob<'_>, level: i32) -> Result<(), BlobError> {
-        let failed = |source: Box<dyn std::error::Error + Send + Sync>| BlobError::Store {
-            id: blob.id,
-            kind: blob.kind,
-            source,
-        };
-        {
-            let mut packs = self.packs();
-            if packs.placed.contains_key(&blob.id) {
-                return Ok(());
-            }
-            if matches!(blob.kind, BlobKind::Node | BlobKind::Refs) && !packs.plain.contains_key(&blob.id) {
-                packs.plain.insert(blob.id, (blob.kind, Bytes::copy_from_slice(blob.bytes)));
-            }
-            if self.base.reachable.contains_key(&blob.id) {
-                return Ok(());
-            }
-            packs.placed.insert(blob.id, None);
-        }
-        let framed = frame_blob(blob, level).map_err(|e| failed(Box::new(e)))?;
-        loop {
-            let (pack, key) = {
-                let mut packs = self.packs();
-                let open = match &mut packs.open {
-                    Some(open) => open,
-                    None => packs.open.insert(self.shared.new_pack().map_err(|e| failed(Box::new(e)))?),
-                };
-                (open.id(), open.key().clone())
-            };
-            let sealed = seal_blob(&self.shared.crypto, &key, &framed).map_err(|e| failed(Box::new(e)))?;
-            let full = {
-                let mut packs = self.packs();
-                // The pack may have been closed meanwhile; its successor has another key.
-                let Some(open) = packs.open.as_mut().filter(|open| open.id() == pack) else { continue };
-                open.push(blob.id, blob.kind, framed.raw_len, &sealed);
-                let is_full = open.len() >= TARGET_PACK;
-                packs.placed.insert(blob.id, Some(pack));
-                if is_full { packs.open.take() } else { None }
-            };
-            if let Some(builder) = full {
-                let finished = builder.finish(&self.shared.crypto).map_err(|e| failed(Box::new(e)))?;
-                let slot = self.shared.handle.block_on(Arc::clone(&self.slots).acquire_owned()).ok();
-                self.start_upload(finished, slot);
-            }
-            return Ok(());
-        }
     }
 }
 

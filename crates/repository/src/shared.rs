@@ -19,6 +19,7 @@ use crate::locations::Locations;
 use crate::manifest::{MAX_MANIFEST, Manifest, ManifestBody, decode_manifest, parse_path};
 use crate::pack::{PackBuilder, PackIndex, TAIL_READ, Tail, pack_path, read_tail};
 use crate::probe::creates_exclusively;
+use crate::rules::Rules;
 use crate::segment::with_successors;
 
 /// Requests for metadata in flight at once.
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) cache: Cache,
     pub(crate) clock: Clock,
+    pub(crate) rules: Rules,
     pub(crate) locations: RwLock<Locations>,
     /// Sealed blobs that came along with a pack's footer.
     pub(crate) at_hand: Mutex<HashMap<BlobId, (WrappedKey, Bytes)>>,
@@ -52,6 +54,7 @@ impl Shared {
             config,
             cache,
             clock: Clock::default(),
+            rules: Rules::default(),
             locations: RwLock::default(),
             at_hand: Mutex::default(),
             handle: Handle::current(),
@@ -67,6 +70,7 @@ impl Shared {
             config: self.config.clone(),
             cache: Cache::off(),
             clock: self.clock.clone(),
+            rules: self.rules,
             locations: RwLock::default(),
             at_hand: Mutex::default(),
             handle: self.handle.clone(),

@@ -96,6 +96,17 @@ impl Simulation {
         self.world().creates_exclusively
     }
 
+    /// Changes a byte of an object, as a disk does: nobody is told, and its time stays.
+    pub fn spoil(&self, path: &str) {
+        if let Some((bytes, _)) = self.world().objects.get_mut(path) {
+            let mut spoilt = bytes.to_vec();
+            if let Some(byte) = spoilt.last_mut() {
+                *byte ^= 1;
+            }
+            *bytes = spoilt.into();
+        }
+    }
+
     /// Paths of all objects.
     pub fn paths(&self) -> Vec<String> {
         self.world().objects.keys().cloned().collect()

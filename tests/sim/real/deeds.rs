@@ -28,6 +28,7 @@ pub enum Deed {
     Read { path: String, tree: Arc<Tree> },
     Annotate { path: String },
     Check,
+    RepairIndex,
 }
 
 /// What came of it.
@@ -58,6 +59,7 @@ pub fn perform(deed: &Deed, repository: &Repository, runtime: &Runtime) -> Outco
         Deed::Read { path, tree } => read(repository, runtime, path, tree),
         Deed::Annotate { path } => annotate(repository, runtime, path),
         Deed::Check => check_now(repository),
+        Deed::RepairIndex => repair_index(repository),
     }));
     match outcome {
         Ok(Ok(outcome)) => outcome,
@@ -202,6 +204,12 @@ fn read(repository: &Repository, runtime: &Runtime, path: &str, tree: &Tree) -> 
         Err(Unread::Failed(failure)) => Err(failure),
         Err(Unread::Wrong(text)) => Ok(Outcome::Wrong(text)),
     }
+}
+
+fn repair_index(repository: &Repository) -> Result<Outcome, Failure> {
+    let done = repository.repair_index(false, &mut |_| Ok(()))?;
+    let is_whole = done.lost_blobs == 0 && done.unreadable_packs.is_empty() && done.unreadable_manifests.is_empty();
+    Ok(if is_whole { Outcome::Done } else { Outcome::Failed(format!("{done:?}")) })
 }
 
 fn check_now(repository: &Repository) -> Result<Outcome, Failure> {

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use repository::Repository;
 use repository::backend::Store;
 use repository::cache::CacheOptions;
 use repository::clock::{self, Clock};
 use repository::keys::Credentials;
 use repository::simulated::Simulation;
+use repository::{Repository, Rule};
 use tokio::runtime::Runtime;
 use ulid::Ulid;
 
@@ -77,13 +77,22 @@ pub struct Inside {
 
 impl Inside {
     /// The repository: opened, or still open from before.
-    pub fn open(&mut self, store: &Store, clocks: &Arc<Clocks>, cache: &CacheOptions) -> Result<Repository, String> {
+    pub fn open(
+        &mut self,
+        store: &Store,
+        clocks: &Arc<Clocks>,
+        cache: &CacheOptions,
+        without: Option<Rule>,
+    ) -> Result<Repository, String> {
         if let Some(open) = &self.repository {
             return Ok(open.clone());
         }
         let opened = self.runtime.block_on(Repository::open(store, &Credentials::None, cache));
         let clock = Clock::simulated(Arc::clone(clocks) as Arc<dyn clock::Host>);
-        let opened = opened.map_err(|error| super::whole_text(&error))?.with_clock(clock);
+        let mut opened = opened.map_err(|error| super::whole_text(&error))?.with_clock(clock);
+        if let Some(rule) = without {
+            opened = opened.breaking(rule);
+        }
         self.repository = Some(opened.clone());
         Ok(opened)
     }

@@ -14,7 +14,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use play::{Told, play, report};
+use play::{Told, Variant, play, report};
+use repository::Rule;
 
 /// The grace period of the repositories: the shortest there is.
 const GRACE: Duration = Duration::from_hours(1);
@@ -42,7 +43,7 @@ fn whole_text(error: &dyn std::error::Error) -> String {
 #[case::a_snapshot_was_forgotten_before_its_writer_looked_again(993)]
 #[case::a_note_went_while_another_was_written(1838)]
 fn what_failed_once_holds(#[case] seed: u64) {
-    let (told, result) = play(seed);
+    let (told, result) = play(seed, Variant::default());
     if let Err(problem) = result {
         panic!("{}", report(seed, &told, &problem, 60));
     }
@@ -50,13 +51,29 @@ fn what_failed_once_holds(#[case] seed: u64) {
 
 #[test]
 fn every_snapshot_restores_whatever_happens() {
-    if let Some(seed) = std::env::var("ZOOARK_SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
-        let (told, result) = play(seed);
-        println!("{}\n{result:?}", told.lines.join("\n"));
-        return result.unwrap();
-    }
     let seeds = crate::seeds(300, 12_000);
     let plays = seeds.end - seeds.start;
+    let sum = play_all(seeds, Variant::default());
+    // A simulation in which nothing happens proves nothing.
+    assert!(sum.commits > 4 * plays && sum.deleted_packs > plays / 2 && sum.crashes > plays, "{sum:?}");
+}
+
+/// The same while condemned lists are spoilt and `repair index` makes them anew, beside everything else.
+#[test]
+fn every_snapshot_restores_while_lists_are_repaired() {
+    let seeds = crate::seeds(100, 4_000);
+    let plays = seeds.end - seeds.start;
+    let sum = play_all(seeds, Variant { repairs: true, ..Variant::default() });
+    assert!(sum.commits > plays && sum.deleted_packs > plays / 4 && sum.spoilt > plays / 2, "{sum:?}");
+}
+
+fn play_all(seeds: std::ops::Range<u64>, variant: Variant) -> Told {
+    if let Some(seed) = std::env::var("ZOOARK_SIM_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        let (told, result) = play(seed, variant);
+        println!("{}\n{result:?}", told.lines.join("\n"));
+        result.unwrap();
+        std::process::exit(0);
+    }
     let next = AtomicU64::new(seeds.start);
     let (sum, failures) = (Mutex::new(Told::default()), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
@@ -67,7 +84,7 @@ fn every_snapshot_restores_whatever_happens() {
                     if seed >= seeds.end || failures.lock().unwrap().len() >= ENOUGH {
                         return;
                     }
-                    let (told, result) = play(seed);
+                    let (told, result) = play(seed, variant);
                     match result {
                         Ok(()) => sum.lock().unwrap().add(&told),
                         Err(problem) => failures.lock().unwrap().push((seed, problem, told)),
@@ -84,6 +101,23 @@ fn every_snapshot_restores_whatever_happens() {
     }
     let sum = sum.into_inner().unwrap();
     println!("{sum:?}");
-    // A simulation in which nothing happens proves nothing.
-    assert!(sum.commits > 4 * plays && sum.deleted_packs > plays / 2 && sum.crashes > plays, "{sum:?}");
+    sum
 }
+
+/// Each rule of the real code is needed: without it this schedule ends badly. With `ZOOARK_SIM_FIND` schedules are looked for:
+/// whoever changes how the repository asks its store changes what a seed means.
+#[test]
+fn without_any_one_rule_a_schedule_ends_badly() {
+    for (rule, seed) in SWITCHED_OFF {
+        let variant = Variant { without: Some(rule), repairs: rule == Rule::FurtherList };
+        if let Some(from) = std::env::var("ZOOARK_SIM_FIND").ok().and_then(|from| from.parse::<u64>().ok()) {
+            let found = (from..from + 6_000).find_map(|seed| Some((seed, play(seed, variant).1.err()?)));
+            println!("(Rule::{rule:?}, {found:?}),");
+            continue;
+        }
+        play(seed, variant).1.expect_err(&format!("{rule:?}: seed {seed} ends well"));
+        play(seed, Variant { without: None, ..variant }).1.unwrap();
+    }
+}
+
+const SWITCHED_OFF: [(Rule, u64); 1] = [(Rule::ListsFirst, 23)];

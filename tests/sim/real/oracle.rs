@@ -201,6 +201,12 @@ impl Verifier {
         }
     }
 
+    /// What is spoilt is mended.
+    pub fn repair(&self, simulation: &Simulation) -> Result<(), String> {
+        let done = self.open(simulation).repair_index(false, &mut |_| Ok(()));
+        done.map(drop).map_err(|e| format!("repair fails in the end: {}", whole_text(&e)))
+    }
+
     fn forget(&self, repository: &Repository, doomed: &[&Manifest], oracle: &mut Oracle) -> Result<(), String> {
         oracle.doomed.extend(doomed.iter().map(|m| m.path.clone()));
         self.runtime.block_on(repository.forget(doomed, false)).map_err(|e| whole_text(&e)).map(|_| ())

@@ -1,64 +1,31 @@
 //! One schedule: who does what, who goes on, how time passes, what fails.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use repository::backend::StoreErrorKind;
 use repository::cache::CacheOptions;
 use repository::keys::Credentials;
 use repository::simulated::Simulation;
 use repository::{InitOptions, LineageId, PruneOptions, Repository};
 
+mod effects;
+mod temper;
+mod told;
+
 use super::GRACE;
 use super::deeds::{Deed, Outcome, perform};
 use super::host::Host;
 use super::oracle::{Oracle, Verifier};
-use super::stage::{Ask, Request, Stage, Standing};
+use super::stage::{Request, Stage, Standing};
 use super::trees::Source;
 use crate::random::Random;
+use temper::Temper;
+pub use temper::Variant;
+pub use told::{Told, report};
 
 /// A request that was given up is done within this time or never.
 const LATEST: Duration = Duration::from_mins(5);
-
-/// How one schedule is: drawn from its seed.
-#[derive(Clone, Debug)]
-struct Temper {
-    hosts: usize,
-    lineages: usize,
-    deeds: u32,
-    exclusive: bool,
-    cached: bool,
-    /// One request in so many fails; 0 for none.
-    faults: u32,
-    /// One request in so many is a process's last; 0 for none.
-    crashes: u32,
-    /// One turn in so many takes long, at most so many seconds.
-    jumps: (u32, u32),
-    /// One turn in so many suspends its host.
-    pauses: u32,
-    /// How often each command comes.
-    weights: [u32; 6],
-}
-
-impl Temper {
-    fn of(random: &mut Random) -> Self {
-        let pick = |random: &mut Random, of: &[u32]| of[random.below(u32::try_from(of.len()).unwrap()) as usize];
-        Self {
-            hosts: 2 + random.below(4) as usize,
-            lineages: 1 + random.below(2) as usize,
-            deeds: 16 + random.below(20),
-            exclusive: !random.one_in(4),
-            cached: random.one_in(4),
-            faults: pick(random, &[0, 0, 400, 120, 40]),
-            crashes: pick(random, &[0, 400, 150, 50]),
-            jumps: (pick(random, &[10, 30, 100]), pick(random, &[60, 1_800, 5_000, 9_000])),
-            pauses: pick(random, &[15, 60, 200, 1_000]),
-            weights: [6 + random.below(6), 2 + random.below(4), 2 + random.below(5), 2, 1, 1],
-        }
-    }
-}
 
 /// A command under way.
 struct Running {
@@ -87,37 +54,12 @@ struct Late {
     began: SystemTime,
 }
 
-/// What happened, for those who look at a failure, and how much was tried.
-#[derive(Debug, Default)]
-pub struct Told {
-    pub lines: Vec<String>,
-    pub deeds: u64,
-    pub requests: u64,
-    pub crashes: u64,
-    pub faults: u64,
-    pub commits: u64,
-    pub deleted_packs: u64,
-    pub gave_up: u64,
-    pub failed: u64,
-}
-
-impl Told {
-    /// Adds the numbers of another play.
-    pub fn add(&mut self, other: &Self) {
-        self.deeds += other.deeds;
-        self.requests += other.requests;
-        self.crashes += other.crashes;
-        self.faults += other.faults;
-        self.commits += other.commits;
-        self.deleted_packs += other.deleted_packs;
-        self.gave_up += other.gave_up;
-        self.failed += other.failed;
-    }
-}
-
 struct Play {
     random: Random,
     temper: Temper,
+    variant: Variant,
+    /// Lists that cannot be read.
+    spoilt: BTreeSet<String>,
     simulation: Simulation,
     stage: Arc<Stage>,
     hosts: Vec<Host>,
@@ -132,16 +74,16 @@ struct Play {
 }
 
 /// Plays one schedule; what went wrong.
-pub fn play(seed: u64) -> (Told, Result<(), String>) {
+pub fn play(seed: u64, variant: Variant) -> (Told, Result<(), String>) {
     let mut random = Random::new(seed);
-    let temper = Temper::of(&mut random);
-    let mut play = Play::new(seed, random, temper);
+    let temper = Temper::of(&mut random, variant);
+    let mut play = Play::new(seed, random, temper, variant);
     let result = play.run();
     (std::mem::take(&mut play.told), result)
 }
 
 impl Play {
-    fn new(seed: u64, random: Random, temper: Temper) -> Self {
+    fn new(seed: u64, random: Random, temper: Temper, variant: Variant) -> Self {
         let began = SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365 * 56);
         let simulation = Simulation::starting(began);
         simulation.set_creates_exclusively(temper.exclusive);
@@ -164,6 +106,8 @@ impl Play {
             oracle: Oracle::new(&verifier.open(&simulation)),
             told: Told { lines: vec![format!("{temper:?}")], ..Told::default() },
             temper,
+            variant,
+            spoilt: BTreeSet::new(),
             simulation,
             stage,
             hosts,
@@ -194,6 +138,9 @@ impl Play {
         self.arrivals()?;
         self.verifier.all_restore(&self.simulation, &self.oracle)?;
         self.say("the end: everybody has gone");
+        if self.variant.repairs {
+            self.verifier.repair(&self.simulation)?;
+        }
         self.verifier.garbage_goes(&self.simulation, &mut self.oracle)
     }
 
@@ -218,7 +165,27 @@ impl Play {
             let by = i64::from(self.random.below(20_000)) - 10_000;
             self.hosts[host].clocks.change(|skew| skew.wall_ms = by * 1000);
         }
+        if self.temper.spoils > 0 && self.random.one_in(self.temper.spoils) {
+            self.spoil();
+        }
         self.arrivals()
+    }
+
+    /// A list cannot be read any more, by those who have not read it.
+    fn spoil(&mut self) {
+        let lists: Vec<String> =
+            self.simulation.paths().into_iter().filter(|path| path.starts_with("condemned/")).collect();
+        if lists.is_empty() {
+            return;
+        }
+        let path = lists[self.random.below(u32::try_from(lists.len()).unwrap()) as usize].clone();
+        self.simulation.spoil(&path);
+        self.say(&format!("SPOILT: {path}"));
+        self.spoilt.insert(path);
+        self.told.spoilt += 1;
+        for running in self.running.iter_mut().flatten() {
+            running.disturbed = true;
+        }
     }
 
     /// Requests that were given up are done after all.
@@ -246,13 +213,13 @@ impl Play {
         // A daemon goes on with what it has in memory; a command begins anew.
         let daemon = self.random.one_in(2);
         let (stage, outcome) = (Arc::clone(&self.stage), Arc::new(Mutex::new(None)));
-        let (result, told) = (Arc::clone(&outcome), deed.clone());
+        let (result, told, without) = (Arc::clone(&outcome), deed.clone(), self.variant.without);
         self.stage.begins(host);
         self.hosts[host].start(Box::new(move |inside| {
             if !daemon {
                 inside.close();
             }
-            let done = match inside.open(&store, &clocks, &cache) {
+            let done = match inside.open(&store, &clocks, &cache, without) {
                 Ok(repository) => perform(&deed, &repository, &inside.runtime),
                 Err(error) => Outcome::Failed(error),
             };
@@ -264,7 +231,7 @@ impl Play {
         self.running[host] = Some(Running {
             deed: told,
             began: self.simulation.now(),
-            disturbed: false,
+            disturbed: !self.spoilt.is_empty(),
             own: BTreeSet::new(),
             outcome,
             paused: None,
@@ -300,6 +267,7 @@ impl Play {
                 if kind == 3 { Deed::Read { path, tree } } else { Deed::Annotate { path } }
             }
             Some(5) => Deed::Check,
+            Some(6) => Deed::RepairIndex,
             _ => {
                 let at = self.random.below(u32::try_from(self.sources.len()).unwrap()) as usize;
                 let (lineage, source) = &mut self.sources[at];
@@ -367,178 +335,6 @@ impl Play {
             }
         }
     }
-
-    fn serve(&mut self, host: usize, request: &Request) -> Result<(), String> {
-        let mut line = format!("host {host} {:?} {}", request.operation(), request.path);
-        let one_in = |random: &mut Random, n: u32| n > 0 && random.one_in(n);
-        let crash = one_in(&mut self.random, self.temper.crashes);
-        let fault = one_in(&mut self.random, self.temper.faults);
-        if !crash && !fault {
-            let answer = request.carry_out(&self.simulation);
-            if let Err(error) = &answer {
-                let _ = write!(line, ": {:?}", error.kind);
-            }
-            self.say(&line);
-            if answer.is_ok() {
-                self.effect(host, request)?;
-            }
-            self.stage.answer(host, answer);
-            return Ok(());
-        }
-        let kinds = [StoreErrorKind::Other, StoreErrorKind::TimedOut, StoreErrorKind::Permission];
-        let kind = kinds[self.random.below(3) as usize];
-        let done = match self.random.below(3) {
-            1 => {
-                if request.carry_out(&self.simulation).is_ok() {
-                    self.effect(host, request)?;
-                }
-                "done"
-            }
-            2 if request.changes_something() => {
-                let running = self.running[host].as_ref().expect("it is running");
-                let wait = Duration::from_secs(u64::from(self.random.below(300)));
-                self.late.push(Late {
-                    due: self.simulation.now() + wait.min(LATEST),
-                    request: request.clone(),
-                    deed: running.deed.clone(),
-                    began: running.began,
-                });
-                "late"
-            }
-            _ => "not done",
-        };
-        let _ = write!(line, ": {}, {done}", if crash { "CRASH".to_owned() } else { format!("FAILS ({kind:?})") });
-        self.say(&line);
-        if crash {
-            return self.crash(host);
-        }
-        self.told.faults += 1;
-        if let Some(running) = &mut self.running[host] {
-            running.disturbed = true;
-        }
-        self.stage.answer(host, Err(request.fail(kind)));
-        Ok(())
-    }
-
-    /// The process dies: what it asks from now on comes to nothing, and so does what it concludes.
-    fn crash(&mut self, host: usize) -> Result<(), String> {
-        self.told.crashes += 1;
-        let life = self.hosts[host].life.clone();
-        self.stage.bury(host, &life);
-        if let Standing::Waits(request) = self.stage.settle(host) {
-            return Err(format!("a dead process asks for {}", request.path));
-        }
-        if let Some(running) = self.running[host].take() {
-            let outcome = running.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(Outcome::Wrong(text)) = outcome {
-                return Err(format!("{}, crashing: {text}", brief(&running.deed)));
-            }
-        }
-        let stage = Arc::clone(&self.stage);
-        self.hosts[host].revive(&stage);
-        self.after_deletions()
-    }
-
-    fn effect(&mut self, host: usize, request: &Request) -> Result<(), String> {
-        let Some(running) = &mut self.running[host] else { return Ok(()) };
-        if matches!(request.ask, Ask::Create(_) | Ask::Put(_)) {
-            running.own.insert(request.path.clone());
-        }
-        let (deed, own, began) = (running.deed.clone(), running.own.clone(), running.began);
-        self.note_effect(request, &deed, &own, began)
-    }
-
-    fn note_effect(
-        &mut self,
-        request: &Request,
-        deed: &Deed,
-        own: &BTreeSet<String>,
-        began: SystemTime,
-    ) -> Result<(), String> {
-        self.oracle.saw(&self.simulation, request, deed, own)?;
-        if matches!(request.ask, Ask::Delete) && request.path.starts_with("packs/") {
-            self.told.deleted_packs += 1;
-            self.verifier.all_restore(&self.simulation, &self.oracle)?;
-        }
-        // Too late to be safe by itself: the writer looks again, unless it dies before.
-        let took = self.simulation.now().duration_since(began).unwrap_or_default();
-        if self.oracle.written.contains_key(&request.path) && took >= GRACE / 2 {
-            self.oracle.exempt.insert(request.path.clone());
-        }
-        Ok(())
-    }
-
-    fn ended(&mut self, host: usize) -> Result<(), String> {
-        let Some(running) = self.running[host].take() else { return Ok(()) };
-        let outcome = running.outcome.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let outcome = outcome.unwrap_or(Outcome::Wrong("it ended without an outcome".to_owned()));
-        self.say(&format!("host {host} ends: {outcome:?}"));
-        let took = self.simulation.now().duration_since(running.began).unwrap_or_default();
-        let what = brief(&running.deed);
-        match outcome {
-            Outcome::Committed(path) => {
-                self.told.commits += 1;
-                if self.oracle.reused.contains(&path) {
-                    return Err(format!("{path}: its number was used before"));
-                }
-                // Whoever says that it is stored has looked.
-                self.oracle.exempt.remove(&path);
-                self.oracle.promised.insert(path.clone());
-                self.verifier.one_restores(&self.simulation, &self.oracle, &path)?;
-            }
-            Outcome::Done => {}
-            Outcome::Gone => {
-                if let Deed::Read { path, .. } | Deed::Annotate { path } = &running.deed
-                    && !self.oracle.doomed.contains(path)
-                    && self.oracle.promised.contains(path)
-                {
-                    return Err(format!("{what}: it is gone and nobody forgot it"));
-                }
-            }
-            Outcome::Wrong(text) => {
-                // A cache goes by the number.
-                let excused = matches!(&running.deed, Deed::Read { path, .. } if self.oracle.reused.contains(path));
-                if !excused {
-                    return Err(format!("{what}: {text}"));
-                }
-            }
-            Outcome::Missing(text) => {
-                if self.oracle.exempt.is_empty() {
-                    return Err(format!("{what}: {text}"));
-                }
-                let exempt = self.oracle.exempt.clone();
-                self.oracle.doomed.extend(exempt);
-            }
-            Outcome::GaveUp(_) => self.told.gave_up += 1,
-            Outcome::Failed(text) => {
-                self.told.failed += 1;
-                let excused = running.disturbed || self.is_excused(&running.deed, took);
-                if !excused {
-                    return Err(format!("{what} fails although nothing did: {text}"));
-                }
-            }
-        }
-        self.after_deletions()
-    }
-
-    /// Whether a command may fail although the store did not: something was taken away under it.
-    fn is_excused(&self, deed: &Deed, took: Duration) -> bool {
-        match deed {
-            Deed::Read { path, .. } => self.oracle.doomed.contains(path) || self.oracle.exempt.contains(path),
-            // What it looks at goes while it looks.
-            Deed::Check => true,
-            Deed::BackUp { .. } => took >= GRACE / 2 || !self.oracle.exempt.is_empty(),
-            Deed::Prune { .. } => took >= GRACE / 2,
-            Deed::Forget { .. } | Deed::Annotate { .. } => false,
-        }
-    }
-
-    fn after_deletions(&mut self) -> Result<(), String> {
-        if std::mem::take(&mut self.oracle.stale) {
-            self.verifier.all_restore(&self.simulation, &self.oracle)?;
-        }
-        Ok(())
-    }
 }
 
 /// A play that ends early lets nobody wait.
@@ -561,14 +357,6 @@ fn brief(deed: &Deed) -> String {
         Deed::Read { path, tree } => format!("read {path} with tree {}", tree.version),
         Deed::Annotate { path } => format!("annotate {path}"),
         Deed::Check => "check".to_owned(),
+        Deed::RepairIndex => "repair index".to_owned(),
     }
-}
-
-/// The text of an error that ends a play early.
-pub fn report(seed: u64, told: &Told, problem: &str, lines: usize) -> String {
-    let from = told.lines.len().saturating_sub(lines);
-    format!(
-        "seed {seed}: {problem}\n{}\nto see it again: ZOOARK_SIM_SEED={seed} cargo test -p tests --test sim real",
-        told.lines[from..].join("\n")
-    )
 }

@@ -16,17 +16,22 @@ use super::error::{Operation, StoreError, StoreErrorKind};
 use super::{Store, StoreOptions};
 
 /// A step of a store's work. The process dies here, as by `kill -9`, if `ZOOARK_TEST_DIE_AT` is the number of this step; where it
-/// died is written to the file that `ZOOARK_TEST_DIED_AT` names.
+/// died is written to the file that `ZOOARK_TEST_DIED_AT` names. The file that `ZOOARK_TEST_STEPS` names gets a byte for each step.
 pub fn step(what: &str, path: &Path) {
     static LAST: LazyLock<Option<u64>> =
         LazyLock::new(|| std::env::var("ZOOARK_TEST_DIE_AT").ok().and_then(|step| step.parse().ok()));
     static STEPS: AtomicU64 = AtomicU64::new(1);
     let Some(last) = *LAST else { return };
+    if let Some(count) = std::env::var_os("ZOOARK_TEST_STEPS") {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(count);
+        let _ = file.and_then(|mut file| std::io::Write::write_all(&mut file, b"."));
+    }
     if STEPS.fetch_add(1, Ordering::SeqCst) == last {
         if let Some(place) = std::env::var_os("ZOOARK_TEST_DIED_AT") {
             // Nothing can be done about it here; the test finds no file.
             let _ = std::fs::write(place, format!("{what} {}", path.display()));
         }
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         std::process::abort();
     }
 }
@@ -152,5 +157,111 @@ impl Driver for Faulty {
     fn head<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
         let work = self.inner.inner.driver.head(path);
         self.around(Operation::Head, path, work).boxed()
+    }
+}
+
+/// What goes wrong with every so-manieth request of a process whose `ZOOARK_TEST_STORE` says so, as in `fail 5`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// It fails and nothing is done.
+    Fail,
+    /// It is done, and the answer says that it failed.
+    DoThenFail,
+    /// It fails in a way that may pass.
+    Busy,
+    /// It takes its time.
+    Slow,
+    /// Nothing is written or deleted, and the answer says that it was.
+    Lie,
+}
+
+#[derive(Debug)]
+struct Unreliable {
+    inner: Box<dyn Driver>,
+    trouble: Trouble,
+    every: u64,
+    /// Only requests for paths that begin so.
+    prefix: String,
+    requests: AtomicU64,
+}
+
+/// The driver as it is, or one that is as unreliable as `ZOOARK_TEST_STORE` says.
+pub(super) fn unreliable(inner: Box<dyn Driver>) -> Box<dyn Driver> {
+    let Ok(text) = std::env::var("ZOOARK_TEST_STORE") else { return inner };
+    let mut words = text.split_whitespace();
+    let trouble = match words.next() {
+        Some("fail") => Trouble::Fail,
+        Some("do-then-fail") => Trouble::DoThenFail,
+        Some("busy") => Trouble::Busy,
+        Some("slow") => Trouble::Slow,
+        Some("lie") => Trouble::Lie,
+        _ => return inner,
+    };
+    let every = words.next().and_then(|n| n.parse().ok()).unwrap_or(1).max(1);
+    let prefix = words.next().unwrap_or_default().to_owned();
+    Box::new(Unreliable { inner, trouble, every, prefix, requests: AtomicU64::new(0) })
+}
+
+impl Unreliable {
+    fn strikes(&self, operation: Operation, path: &str) -> bool {
+        let changes = matches!(operation, Operation::Put | Operation::Create | Operation::Delete);
+        if !path.starts_with(&self.prefix) || (self.trouble == Trouble::Lie && !changes) {
+            return false;
+        }
+        self.requests.fetch_add(1, Ordering::SeqCst) % self.every == self.every.saturating_sub(1)
+    }
+
+    async fn around<T>(
+        &self,
+        operation: Operation,
+        path: &str,
+        lie: Option<T>,
+        work: BoxFuture<'_, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if !self.strikes(operation, path) {
+            return work.await;
+        }
+        match (self.trouble, lie) {
+            (Trouble::Lie, Some(answer)) => Ok(answer),
+            (Trouble::Lie, None) => work.await,
+            (Trouble::Fail, _) => Err(StoreError::new(StoreErrorKind::Other, operation, path)),
+            (Trouble::Busy, _) => Err(StoreError::new(StoreErrorKind::Throttled, operation, path)),
+            (Trouble::DoThenFail, _) => {
+                work.await?;
+                Err(StoreError::new(StoreErrorKind::Other, operation, path))
+            }
+            (Trouble::Slow, _) => {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                work.await
+            }
+        }
+    }
+}
+
+impl Driver for Unreliable {
+    fn get<'a>(&'a self, path: &'a str, part: Part) -> BoxFuture<'a, Result<Piece, StoreError>> {
+        self.around(Operation::Get, path, None, self.inner.get(path, part)).boxed()
+    }
+
+    fn put<'a>(&'a self, path: &'a str, bytes: Bytes, create: bool) -> BoxFuture<'a, Result<(), StoreError>> {
+        let operation = if create { Operation::Create } else { Operation::Put };
+        self.around(operation, path, Some(()), self.inner.put(path, bytes, create)).boxed()
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<ObjectInfo, StoreError>> {
+        let fails = matches!(self.trouble, Trouble::Fail | Trouble::Busy);
+        if fails && self.strikes(Operation::List, prefix) {
+            let kind = if self.trouble == Trouble::Busy { StoreErrorKind::Throttled } else { StoreErrorKind::Other };
+            return futures::stream::iter([Err(StoreError::new(kind, Operation::List, prefix))]).boxed();
+        }
+        self.inner.list(prefix)
+    }
+
+    fn delete<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.around(Operation::Delete, path, Some(()), self.inner.delete(path)).boxed()
+    }
+
+    fn head<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
+        self.around(Operation::Head, path, None, self.inner.head(path)).boxed()
     }
 }

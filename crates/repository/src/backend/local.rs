@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use super::driver::{Driver, ObjectInfo, Part, Piece};
 use super::error::{Operation, StoreError, StoreErrorKind};
 #[cfg(any(test, feature = "conformance"))]
-use super::faults::step;
+use super::{faults::step, recorder::act};
 
 const TEMPORARY: &str = ".tmp-";
 const CLAIM: &str = ".claim-";
@@ -32,6 +32,12 @@ const CLAIM_AGE: Duration = Duration::from_mins(10);
 /// A place where a test may let the process die.
 #[cfg(not(any(test, feature = "conformance")))]
 fn step(_: &str, _: &Path) {}
+
+/// Does something to the file system, which a test may write down.
+#[cfg(not(any(test, feature = "conformance")))]
+fn act<T>(_: &str, _: &Path, _: Option<&Path>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    work()
+}
 
 /// A local directory.
 #[derive(Debug)]
@@ -165,17 +171,17 @@ fn write(root: &Path, path: &str, bytes: &[u8], create: bool) -> io::Result<()> 
         }
         other => other?,
     };
-    let written = file.write_all(bytes).and_then(|()| {
+    let written = act("write", &temporary, None, || file.write_all(bytes)).and_then(|()| {
         step("written", &temporary);
-        file.sync_all()
+        act("sync", &temporary, None, || file.sync_all())
     });
     let named = written.and_then(|()| {
         step("synced", &temporary);
-        if create { name_if_absent(&temporary, &target, &folder) } else { fs::rename(&temporary, &target) }
+        if create { name_if_absent(&temporary, &target, &folder) } else { rename(&temporary, &target) }
     });
     step("named", &target);
     // After a link the temporary name is superfluous, after a failure it is litter; after a rename it is gone.
-    match fs::remove_file(&temporary) {
+    match remove(&temporary) {
         Err(e) if e.kind() != ErrorKind::NotFound => named.and(Err(e))?,
         _ => named?,
     }
@@ -184,7 +190,7 @@ fn write(root: &Path, path: &str, bytes: &[u8], create: bool) -> io::Result<()> 
 
 /// Deletes a file. That of a snapshot is synced: what it needed may be deleted next, and must not go before it.
 fn delete(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+    match remove(path) {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
         other => other?,
     }
@@ -196,7 +202,15 @@ fn delete(path: &Path) -> io::Result<()> {
 }
 
 fn new_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+    act("create", path, None, || OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    act("remove", path, None, || fs::remove_file(path))
+}
+
+fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    act("rename", to, Some(from), || fs::rename(from, to))
 }
 
 /// Makes missing directories down to `folder` and syncs each one's parent. The root's own parents are not ours to make.
@@ -208,7 +222,7 @@ fn make_folders(root: &Path, folder: &Path) -> io::Result<()> {
     if folder != root {
         make_folders(root, parent)?;
     }
-    match fs::DirBuilder::new().mode(0o700).create(folder) {
+    match act("make folder", folder, None, || fs::DirBuilder::new().mode(0o700).create(folder)) {
         Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
         other => other?,
     }
@@ -216,7 +230,7 @@ fn make_folders(root: &Path, folder: &Path) -> io::Result<()> {
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder)?.sync_all() {
+    match act("sync folder", folder, None, || File::open(folder)?.sync_all()) {
         // Some network and FUSE file systems cannot sync a directory; they have nothing stronger to offer.
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
         other => other,
@@ -224,16 +238,18 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 }
 
 fn name_if_absent(temporary: &Path, target: &Path, folder: &Path) -> io::Result<()> {
-    match fs::hard_link(temporary, target) {
+    match act("link", target, Some(temporary), || fs::hard_link(temporary, target)) {
         Ok(()) => return Ok(()),
         Err(e) if e.kind() == ErrorKind::AlreadyExists => return Err(e),
         Err(e) if !lacks_feature(&e) => return Err(e),
         Err(_) => {}
     }
-    match renameat_with(CWD, temporary, CWD, target, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => rename_under_claim(temporary, target, folder),
-        Err(e) => Err(e.into()),
+    let renamed = act("rename", target, Some(temporary), || {
+        Ok(renameat_with(CWD, temporary, CWD, target, RenameFlags::NOREPLACE)?)
+    });
+    match renamed {
+        Err(e) if lacks_flags(&e) => rename_under_claim(temporary, target, folder),
+        other => other,
     }
 }
 
@@ -242,6 +258,12 @@ fn lacks_feature(error: &io::Error) -> bool {
     error.raw_os_error().map(Errno::from_raw_os_error).is_some_and(|e| {
         matches!(e, Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK | Errno::INVAL | Errno::XDEV)
     })
+}
+
+/// How they say that they cannot rename without replacing.
+fn lacks_flags(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    errno.is_some_and(|e| matches!(e, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
 fn rename_under_claim(temporary: &Path, target: &Path, folder: &Path) -> io::Result<()> {
@@ -253,7 +275,7 @@ fn rename_under_claim(temporary: &Path, target: &Path, folder: &Path) -> io::Res
             if age < CLAIM_AGE {
                 return Err(e);
             }
-            fs::remove_file(&claim)?;
+            remove(&claim)?;
             new_file(&claim)?;
         }
         other => {
@@ -262,10 +284,10 @@ fn rename_under_claim(temporary: &Path, target: &Path, folder: &Path) -> io::Res
     }
     let done = match fs::symlink_metadata(target) {
         Ok(_) => Err(io::Error::new(ErrorKind::AlreadyExists, "the name is taken")),
-        Err(e) if e.kind() == ErrorKind::NotFound => fs::rename(temporary, target),
+        Err(e) if e.kind() == ErrorKind::NotFound => rename(temporary, target),
         Err(e) => Err(e),
     };
-    fs::remove_file(&claim)?;
+    remove(&claim)?;
     done
 }
 

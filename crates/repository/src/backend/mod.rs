@@ -16,6 +16,8 @@ mod remote;
 pub mod conformance;
 #[cfg(any(test, feature = "conformance"))]
 pub mod faults;
+#[cfg(any(test, feature = "conformance"))]
+mod recorder;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -81,6 +83,8 @@ impl Store {
     }
 
     fn assemble(opened: location::Opened, options: &StoreOptions) -> Self {
+        #[cfg(any(test, feature = "conformance"))]
+        let opened = location::Opened { driver: faults::unreliable(opened.driver), ..opened };
         Self {
             inner: Arc::new(Inner {
                 driver: opened.driver,

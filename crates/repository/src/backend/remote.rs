@@ -123,6 +123,10 @@ impl Driver for Bucket {
         async move {
             match self.store.delete(&self.full(path)).await.map_err(|e| classify(Operation::Delete, path, e)) {
                 Err(e) if e.kind == StoreErrorKind::NotFound => Ok(()),
+                // A conflict: the store keeps it, as for a time that was set.
+                Err(e) if e.kind == StoreErrorKind::AlreadyExists => {
+                    Err(StoreError::new(StoreErrorKind::Permission, Operation::Delete, path).because(e))
+                }
                 other => other,
             }
         }
@@ -180,6 +184,11 @@ fn classify_cause(error: &(dyn StdError + 'static)) -> StoreErrorKind {
         Some(507) => StoreErrorKind::Full,
         Some(416) => StoreErrorKind::TooShort,
         Some(501) => StoreErrorKind::Unsupported,
+        // A DELETE goes as one of many, and its refusal comes within an answer that is none.
+        _ if text.contains("(code: AccessDenied)") || text.contains("(code: MethodNotAllowed)") => {
+            StoreErrorKind::Permission
+        }
+        Some(405) => StoreErrorKind::Unsupported,
         // Most often a region that is not the store's.
         Some(400) if text.contains("AuthorizationHeaderMalformed") => StoreErrorKind::Invalid,
         _ if is_about_the_bucket(&text) => StoreErrorKind::NoBucket,
@@ -213,4 +222,17 @@ fn is_about_credentials(text: &str) -> bool {
         "Invalid Access Key",
     ];
     SIGNS.iter().any(|sign| text.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The words of real answers: versitygw's and S3's to a DELETE that a policy forbids.
+    #[test]
+    fn a_refused_delete_is_a_matter_of_rights() {
+        let text = "DeleteObjects request failed for key prod/packs/x: Access Denied. (code: AccessDenied)";
+        let error = object_store::Error::Generic { store: "S3", source: text.into() };
+        assert_eq!(classify(Operation::Delete, "packs/x", error).kind, StoreErrorKind::Permission);
+    }
 }

@@ -18,6 +18,7 @@ use crate::ids::{BlobId, BlobKind, PackId};
 use crate::manifest::{IndexPlace, NewPack, StackTable};
 use crate::pack::{FinishedPack, MAX_PACK, PackBuilder, PackIndex, TARGET_PACK, pack_path};
 use crate::reader::BlobReader;
+use crate::rules::Rule;
 use crate::seal::{DEFAULT_LEVEL, frame_blob, open_blob, seal_blob};
 use crate::segment::{Replaced, divide, with_successors};
 use crate::shared::Shared;
@@ -120,7 +121,8 @@ pub(super) fn superseded(nodes: &NodeReader, survey: &Survey) -> Result<BTreeSet
             .flat_map(|index| index.blobs.iter().map(|blob| blob.id))
             .collect();
         let Some(index) = nodes.indexes(&[pack])?.pop() else { continue };
-        if index.blobs.iter().all(|blob| !needed.contains(&half(&blob.id)) || copies.contains(&blob.id)) {
+        let anyhow = !nodes.shared.rules.have(Rule::WholeSuccessors);
+        if anyhow || index.blobs.iter().all(|blob| !needed.contains(&half(&blob.id)) || copies.contains(&blob.id)) {
             free.insert(pack);
         }
     }

@@ -12,6 +12,7 @@ use crate::error::RepositoryError;
 use crate::ids::{BlobId, LineageId, PackId, SnapshotId};
 use crate::manifest::{Manifest, ManifestBody, StackTable};
 use crate::pack::{pack_of_path, pack_path};
+use crate::rules::Rule;
 use crate::segment::{Replaced, Segment, join_replaced, with_successors};
 use crate::shared::Shared;
 use crate::snapshots::{Coverage, Listed};
@@ -92,6 +93,8 @@ impl Survey {
     /// `None` if a segment went while it was to be read: what supersedes it may not be listed.
     async fn attempt(shared: &Arc<Shared>, now: SystemTime, grace: Duration) -> Result<Option<Self>, RepositoryError> {
         let store = &shared.store;
+        let too_early =
+            if shared.rules.have(Rule::ManifestsLast) { None } else { Some(store.list_sorted("snapshots/").await?) };
         let lists = read_lists(shared).await?;
         let (packs, notes) = futures::try_join!(store.list_sorted("packs/"), store.list_sorted("notes/"))?;
         let (index, catalogs) = futures::try_join!(store.list_sorted("index/"), store.list_sorted("catalog/"))?;
@@ -103,7 +106,10 @@ impl Survey {
         for (_, segment) in &segments {
             join_replaced(&mut replaced, segment);
         }
-        let manifests = store.list_sorted("snapshots/").await?;
+        let manifests = match too_early {
+            None => store.list_sorted("snapshots/").await?,
+            Some(listed) => listed,
+        };
         let mut marks = Marks::default();
         let coverage = shared
             .visit_manifests(&manifests, &catalogs, &mut |listed, catalogued| marks.add(shared, listed, catalogued))
@@ -114,7 +120,8 @@ impl Survey {
         let packs = packs
             .iter()
             .filter_map(|o| Some((pack_of_path(&o.path)?, PackFacts { size: o.size, modified: o.modified })));
-        let reachable = marks.named.keys().flat_map(|pack| with_successors(&replaced, *pack)).collect();
+        let successors = if shared.rules.have(Rule::MarkSuccessors) { &replaced } else { &Replaced::new() };
+        let reachable = marks.named.keys().flat_map(|pack| with_successors(successors, *pack)).collect();
         let mut leftovers = marks.superseded_tombstones();
         leftovers.extend(orphaned(&notes, &marks.ids));
         let survey = Self {

@@ -11,6 +11,7 @@ use crate::error::RepositoryError;
 use crate::forget::is_refusal;
 use crate::ids::PackId;
 use crate::pack::pack_path;
+use crate::rules::Rule;
 use crate::shared::Shared;
 
 const PARALLEL: usize = 16;
@@ -27,10 +28,11 @@ pub(super) async fn delete_ripe(
     let (mut packs, mut objects, mut seen) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
     // A pack on several lists waits since the first.
     for list in survey.lists.values() {
-        let ripe = survey.is_old(list.written);
+        let ripe = survey.is_old(list.written) || !shared.rules.have(Rule::Grace);
         for pack in list.body.packs.iter().filter(|pack| seen.insert(**pack)) {
             let Some(facts) = survey.packs.get(pack) else { continue };
-            let needed = survey.reachable.contains(pack) && !superseded.contains(pack);
+            let needed =
+                survey.reachable.contains(pack) && !superseded.contains(pack) && shared.rules.have(Rule::Rescue);
             if needed && (ripe || !survey.replaced.contains_key(pack)) {
                 done.rescued.add(facts.size);
             } else if ripe {
@@ -114,7 +116,8 @@ pub(super) async fn remove_finished_lists(
             .flat_map(|(_, later)| later.body.packs.iter().copied())
             .collect();
         let over = |pack: &PackId| {
-            later.contains(pack) || !(survey.packs.contains_key(pack) || survey.named.contains_key(pack))
+            let needed = survey.packs.contains_key(pack) || survey.named.contains_key(pack);
+            later.contains(pack) || !needed || !shared.rules.have(Rule::ListsStay)
         };
         let finished = survey.is_old(surveyed.written)
             && list.body.packs.iter().all(over)

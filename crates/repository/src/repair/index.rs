@@ -30,6 +30,7 @@ use crate::pack::{PackBuilder, TARGET_PACK};
 use crate::prune::{upload, write_list};
 use crate::reader::BlobReader;
 use crate::repository::Repository;
+use crate::rules::Rule;
 use crate::seal::{DEFAULT_LEVEL, frame_blob, seal_blob};
 use crate::segment::{Replaced, Segment, divide, encode_segment, is_segment_path, with_successors};
 use crate::shared::Shared;
@@ -291,9 +292,15 @@ async fn replace_lists(stock: &Stock, shared: &Shared) -> Result<(), RepositoryE
         return Ok(());
     }
     let packs = stock.packs.keys().copied().collect();
-    write_list(shared, &Condemned { since_ms: shared.clock.now_ms(), packs, objects: Vec::new() }).await?;
+    let every = Condemned { since_ms: shared.clock.now_ms(), packs, objects: Vec::new() };
+    let in_place = if shared.rules.have(Rule::FurtherList) {
+        write_list(shared, &every).await?;
+        Condemned::default()
+    } else {
+        every
+    };
     for path in unreadable {
-        let object = encode_condemned(&shared.crypto, path, &Condemned::default())?;
+        let object = encode_condemned(&shared.crypto, path, &in_place)?;
         shared.store.put(path, object.into()).await?;
     }
     Ok(())

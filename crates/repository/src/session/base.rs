@@ -10,6 +10,7 @@ use crate::condemned::{Avoid, read_condemned};
 use crate::error::RepositoryError;
 use crate::ids::{BlobId, LineageId, PackId};
 use crate::manifest::{Manifest, SnapshotManifest, manifest_path, parse_path};
+use crate::rules::Rule;
 use crate::shared::Shared;
 
 const AVOID_FACT: &str = "condemned";
@@ -53,13 +54,24 @@ impl Base {
             let (newest, packs) = decode::<(u64, Vec<PackId>), MAX_FACT>("cached lists", &fact).ok()?;
             Some(Avoid { newest, packs: packs.into_iter().collect() })
         });
-        let avoid = read_condemned(&shared.store, &shared.crypto, known.clone()).await?;
+        let too_early = if shared.rules.have(Rule::ListsFirst) {
+            None
+        } else {
+            Some(newest_manifest(shared, lineage, exclusive, 0).await?)
+        };
+        let mut avoid = read_condemned(&shared.store, &shared.crypto, known.clone()).await?;
         if known.as_ref() != Some(&avoid)
             && let Ok(fact) = encode("cached lists", &(avoid.newest, avoid.packs.iter().collect::<Vec<_>>()))
         {
             shared.cache.put_fact(AVOID_FACT, &fact);
         }
-        let (parent, newest_seq) = newest_manifest(shared, lineage, exclusive, avoid.newest).await?;
+        if !shared.rules.have(Rule::AvoidListed) {
+            avoid.packs.clear();
+        }
+        let (parent, newest_seq) = match too_early {
+            None => newest_manifest(shared, lineage, exclusive, avoid.newest).await?,
+            Some(found) => found,
+        };
         Self::upon(
             shared,
             Started { exclusive, began, began_wall, avoid, lost: BTreeSet::new() },

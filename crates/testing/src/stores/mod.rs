@@ -168,6 +168,11 @@ impl StoreServer {
         versitygw::make_account(&self.home, &self.endpoint(), access, secret)
     }
 
+    /// Says who may do what in a bucket, in S3's words; only versitygw has policies.
+    pub fn set_policy(&self, bucket: &str, policy: &str) -> Result<()> {
+        versitygw::set_policy(&self.data(), bucket, policy).with_context(|| format!("setting the policy of {bucket}"))
+    }
+
     /// As `kill -9`, and waits until it is gone.
     pub fn kill(&mut self) -> Result<()> {
         match self.process.take() {

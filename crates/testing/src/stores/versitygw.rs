@@ -22,6 +22,12 @@ pub(super) fn make_bucket(data: &Path, name: &str) -> Result<()> {
     Ok(std::fs::create_dir(data.join(name))?)
 }
 
+/// Sets a bucket's policy, where the gateway keeps it.
+pub(super) fn set_policy(data: &Path, bucket: &str, policy: &str) -> Result<()> {
+    let flags = rustix::fs::XattrFlags::empty();
+    Ok(rustix::fs::setxattr(data.join(bucket), "user.policy", policy.as_bytes(), flags)?)
+}
+
 pub(super) fn make_account(home: &Path, endpoint: &str, access: &str, secret: &str) -> Result<()> {
     let mut admin = Command::new(home.join("versitygw"));
     admin.args(["admin", "--access", ACCESS, "--secret", SECRET, "--endpoint-url", endpoint]);

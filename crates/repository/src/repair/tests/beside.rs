@@ -96,19 +96,19 @@ async fn what_stands_for_a_lost_pack_is_on_no_list() {
     let all = records(2000);
     let id = full(&repository, LINEAGE, &all).await;
     let right = content(&repository, id).await;
-    let lost = paths(&store, "packs/").await;
+    let gone = paths(&store, "packs/").await;
     let other = full(&repository, ELSEWHERE, &all).await;
-    let there: Vec<String> = paths(&store, "packs/").await.into_iter().filter(|path| !lost.contains(path)).collect();
+    let there: Vec<String> = paths(&store, "packs/").await.into_iter().filter(|path| !gone.contains(path)).collect();
     let listed = there.iter().filter_map(|path| pack_of_path(path)).collect();
     let other = manifest(&repository, other).await;
     repository.forget(&[&other], false).await.unwrap();
     let list = Condemned { since_ms: 1, packs: listed, objects: Vec::new() };
     write_list(&repository.shared, &list).await.unwrap();
-    for path in &lost {
+    for path in &gone {
         store.delete(path).await.unwrap();
     }
     let found = index(&repository, false);
-    assert_eq!((found.lost_blobs, found.found_elsewhere.len()), (0, lost.len()), "{found:?}");
+    assert_eq!((found.lost_blobs, found.found_elsewhere.len()), (0, gone.len()), "{found:?}");
     for path in &there {
         store.delete(path).await.unwrap();
     }
