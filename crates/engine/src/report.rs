@@ -156,3 +156,17 @@ pub struct SnapshotInfo {
     /// When it was last restored and compared.
     pub verified_at: Option<Timestamp>,
 }
+
+impl SnapshotInfo {
+    /// What whoever restores it should know before.
+    pub fn warnings(&self) -> Vec<String> {
+        let suspect = self.suspect.as_ref().map(|why| format!("the snapshot is suspect: {why}"));
+        let incomplete =
+            self.incomplete.then(|| "the snapshot is incomplete: some of its source could not be read".to_owned());
+        let fuzzy = (self.consistency == Consistency::Fuzzy).then(|| {
+            let (low, high) = (&self.zxid_low, &self.zxid_high);
+            format!("the snapshot is fuzzy: its nodes are of different moments between {low} and {high}")
+        });
+        [suspect, incomplete, fuzzy].into_iter().flatten().collect()
+    }
+}

@@ -25,7 +25,7 @@ use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::monitor::Monitor;
 use crate::repo::Repo;
-use crate::report::{Consistency, SnapshotInfo};
+use crate::report::SnapshotInfo;
 use crate::snapshots::{self, Scope};
 
 /// What to restore where.
@@ -112,7 +112,6 @@ pub fn plan(repo: &Repo, request: &DatadirRequest, monitor: &dyn Monitor) -> Res
     let (dirs, config) = target_dirs(&request.target)?;
     let occupied = dirs.admit(request.force).map_err(|error| target_error(&error))?;
     let fields = &request.snapshot.manifest.body.fields;
-    let mut warnings = Vec::new();
     if request.bump_epoch == BumpEpoch::Off && !request.yes_really {
         return Err(EngineError::new(
             ErrorKind::Refused,
@@ -124,18 +123,7 @@ pub fn plan(repo: &Repo, request: &DatadirRequest, monitor: &dyn Monitor) -> Res
     let zxid = epoch::file_zxid(request.bump_epoch, &epochs, Zxid(fields.zxid_high))
         .map_err(|error| EngineError::with(ErrorKind::Refused, "choosing the zxid to restore at", error))?;
     let info = snapshots::info(&request.snapshot);
-    if let Some(why) = &info.suspect {
-        warnings.push(format!("the snapshot is suspect: {why}"));
-    }
-    if info.incomplete {
-        warnings.push("the snapshot is incomplete: some of its source could not be read".to_owned());
-    }
-    if info.consistency == Consistency::Fuzzy {
-        warnings.push(format!(
-            "the snapshot is fuzzy: its nodes are of different moments between {} and {}",
-            info.zxid_low, info.zxid_high
-        ));
-    }
+    let mut warnings = info.warnings();
     if request.keep_ephemerals {
         warnings.push("watches will not fire for what was rolled back: restart all clients".to_owned());
     }

@@ -86,13 +86,12 @@ impl Area {
 
     /// The path in the snapshot whose node would go there.
     pub fn source_of(&self, target: &[u8]) -> Option<Vec<u8>> {
-        let rules = self.remap.iter().filter(|rule| is_below(target, &rule.to));
-        let mut mapped = rules.map(|rule| [&rule.from, target.get(rule.to.len()..).unwrap_or_default()].concat());
-        let is_taken = self.remap.iter().any(|rule| is_below(target, &rule.to));
-        let itself = (!is_taken).then(|| target.to_vec());
-        mapped
-            .find(|source| self.target_of(source) == target)
-            .or(itself.filter(|source| self.target_of(source) == target))
+        let mut rules = self.remap.iter().filter(|rule| is_below(target, &rule.to)).peekable();
+        // Where a rule writes, nothing comes from the same path.
+        let itself = rules.peek().is_none().then(|| target.to_vec());
+        let mapped = rules.map(|rule| [&rule.from, target.get(rule.to.len()..).unwrap_or_default()].concat());
+        // A more special rule may send that path elsewhere.
+        mapped.chain(itself).find(|source| self.target_of(source) == target)
     }
 
     /// The subtrees of the target that the restore can change, ancestors aside.

@@ -20,8 +20,10 @@ mod refuse;
 pub mod report;
 mod safety;
 mod survey;
+mod tighten;
 pub mod verify;
 mod wanted;
+pub mod write;
 pub mod writer;
 
 use std::path::PathBuf;

@@ -18,7 +18,7 @@ use super::refuse::refusals;
 use super::report::{Item, LiveRestoreSummary, Offer};
 use crate::error::EngineError;
 use crate::repo::Repo;
-use crate::report::Consistency;
+use crate::report::SnapshotInfo;
 use crate::snapshots;
 
 const SRVR_TIME_OUT: Duration = Duration::from_secs(2);
@@ -71,21 +71,7 @@ fn warnings(
     journal: &Journal,
     contradictions: &[String],
 ) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if let Some(info) = &offer.snapshot {
-        if let Some(why) = &info.suspect {
-            warnings.push(format!("the snapshot is suspect: {why}"));
-        }
-        if info.incomplete {
-            warnings.push("the snapshot is incomplete: some of its source could not be read".to_owned());
-        }
-        if info.consistency == Consistency::Fuzzy {
-            warnings.push(format!(
-                "the snapshot is fuzzy: its nodes are of different moments between {} and {}",
-                info.zxid_low, info.zxid_high
-            ));
-        }
-    }
+    let mut warnings = offer.snapshot.as_ref().map(SnapshotInfo::warnings).unwrap_or_default();
     if request.yes_really {
         let doubts = contradictions.iter().map(|why| format!("the target may be another ensemble: {why}"));
         warnings.extend(doubts);
