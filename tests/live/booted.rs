@@ -3,11 +3,12 @@
 
 use std::path::Path;
 
-use rstest::rstest;
 use serde_json::Value;
 use testing::server::{Client, Ensemble, Server, Setup, at_least, long, wait_until};
 
 use crate::compare::{Seen, assert_same_view};
+use crate::matrix::{on_every_version, on_oldest_and_newest};
+use crate::names::{count_with_a_gap, next_name, next_name_of};
 use crate::run::Home;
 use crate::turn;
 
@@ -51,15 +52,6 @@ fn setup() -> Setup {
     Setup::default().property("zookeeper.extendedTypesEnabled=true").property("znode.container.checkIntervalMs=500")
 }
 
-/// Counters of sequential names: what the next created child of `/next` is called.
-fn next_name(client: &mut Client) -> String {
-    next_name_of(client, "a")
-}
-
-fn next_name_of(client: &mut Client, session: &str) -> String {
-    client.run(&format!("sequential {session} /next/n- x")).unwrap()
-}
-
 /// Those of a view that no session owns.
 fn lasting(seen: &Seen) -> Seen {
     seen.iter().filter(|(_, node)| node.ephemeral_owner == 0).map(|(path, node)| (path.clone(), node.clone())).collect()
@@ -71,24 +63,15 @@ fn below(seen: &Seen, path: &[u8]) -> Seen {
     seen.iter().filter(|(found, _)| inside(found)).map(|(found, node)| (found.clone(), node.clone())).collect()
 }
 
-#[rstest]
-#[case("3.4.14")]
-#[case("3.5.10")]
-#[case("3.6.4")]
-#[case("3.7.2")]
-#[case("3.8.4")]
-#[case("3.9.4")]
-fn a_server_boots_each_snapshot_with_every_stat(#[case] version: &str) {
+on_every_version!(a_server_boots_each_snapshot_with_every_stat);
+
+fn a_server_boots_each_snapshot_with_every_stat(version: &str) {
     let _turn = turn::take();
     let repository = Repository::new();
     let mut server = Server::start(version, setup()).unwrap();
     let mut client = Client::connect(version, &server.address()).unwrap();
     client.workload(300).unwrap();
-    client.run("create a /next x").unwrap();
-    for _ in 0..3 {
-        next_name(&mut client);
-    }
-    client.run("delete a /next/n-0000000001").unwrap();
+    count_with_a_gap(&mut client);
     let seen = client.dump().unwrap();
     let first = repository.back_up(&server);
     client.run("churn a 2000 1").unwrap();
@@ -290,11 +273,10 @@ fn without(seen: &Seen, path: &[u8]) -> Seen {
     seen.iter().filter(|(found, _)| kept(found)).map(|(found, node)| (found.clone(), node.clone())).collect()
 }
 
+on_oldest_and_newest!(a_subtree_boots);
+
 /// A subtree with its ancestors is a tree that a server starts from.
-#[rstest]
-#[case("3.4.14")]
-#[case("3.9.4")]
-fn a_subtree_boots(#[case] version: &str) {
+fn a_subtree_boots(version: &str) {
     let _turn = turn::take();
     let repository = Repository::new();
     let mut server = Server::start(version, setup()).unwrap();

@@ -11,6 +11,7 @@ use zk_connect::live::{
 };
 use zk_format::{Acl, AclList};
 
+use crate::matrix::on_every_version;
 use crate::turn;
 
 /// Runs what needs a runtime; the servers stay on the test's own thread.
@@ -49,14 +50,9 @@ fn as_seen(data: Option<&[u8]>, stat: &NodeStat, acl: &AclList) -> ClientNode {
     }
 }
 
-#[rstest]
-#[case("3.4.14")]
-#[case("3.5.10")]
-#[case("3.6.4")]
-#[case("3.7.2")]
-#[case("3.8.4")]
-#[case("3.9.4")]
-fn what_it_reads_is_what_the_official_client_sees(#[case] version: &str) {
+on_every_version!(what_it_reads_is_what_the_official_client_sees);
+
+fn what_it_reads_is_what_the_official_client_sees(version: &str) {
     let _turn = turn::take();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();

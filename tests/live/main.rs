@@ -15,6 +15,8 @@ mod compare;
 mod ensembles;
 mod hostile;
 mod kills;
+mod matrix;
+mod names;
 mod proxy;
 mod restore_live;
 mod restore_live_faults;

@@ -8,6 +8,7 @@ use zk_connect::live::{Client, Code, ConnectOptions, CreateMode, LiveError, Sasl
 use zk_format::{Acl, AclList};
 
 use crate::client::{options, run};
+use crate::matrix::on_oldest_and_newest;
 use crate::run::{Home, Ran};
 use crate::turn;
 
@@ -24,10 +25,9 @@ fn as_user(server: &Server, name: &str, password: &str) -> ConnectOptions {
     ConnectOptions { auth: Vec::new(), sasl, connect_time_out, ..options(&[server.address()]) }
 }
 
-#[rstest::rstest]
-#[case("3.4.14")]
-#[case("3.9.4")]
-fn a_user_of_the_jaas_file_is_let_in_as_such(#[case] version: &str) {
+on_oldest_and_newest!(a_user_of_the_jaas_file_is_let_in_as_such);
+
+fn a_user_of_the_jaas_file_is_let_in_as_such(version: &str) {
     let _turn = turn::take();
     let home = Home::new();
     let jaas = home.path("jaas.conf");

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use rstest::rstest;
 use testing::server::{Client as JavaClient, Ensemble, Server, Setup, at_least};
 use zk_connect::live::scan::{AclMemory, Control, Scan, ScanOptions, Unreadable, is_masked, scan};
 use zk_connect::live::{Client, ConnectOptions, CreateMode};
 use zk_format::{AclList, NodeRef, OwnerKind, path};
 
 use crate::client::{extended, options, run};
+use crate::matrix::{on_every_version, on_oldest_and_newest};
 use crate::run::{Home, Ran};
 use crate::state::load_live;
 use crate::turn;
@@ -74,14 +74,9 @@ pub fn assert_same_as_files(what: &str, found: &Scan, server: &Server) {
     }
 }
 
-#[rstest]
-#[case("3.4.14")]
-#[case("3.5.10")]
-#[case("3.6.4")]
-#[case("3.7.2")]
-#[case("3.8.4")]
-#[case("3.9.4")]
-fn a_scan_is_what_the_server_has_on_disk(#[case] version: &str) {
+on_every_version!(a_scan_is_what_the_server_has_on_disk);
+
+fn a_scan_is_what_the_server_has_on_disk(version: &str) {
     let _turn = turn::take();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();
@@ -199,10 +194,9 @@ pub fn summary(home: &Home, line: &str, code: i32) -> serde_json::Value {
     ran(home, &format!("--json {line}")).ends(code).lines().pop().unwrap()
 }
 
-#[rstest]
-#[case("3.4.14")]
-#[case("3.9.4")]
-fn the_program_backs_up_an_ensemble(#[case] version: &str) {
+on_oldest_and_newest!(the_program_backs_up_an_ensemble);
+
+fn the_program_backs_up_an_ensemble(version: &str) {
     let _turn = turn::take();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();

@@ -7,13 +7,13 @@ use zk_connect::live::scan::AclMemory;
 use zookeeper_async::{WatchedEvent, ZooKeeper};
 
 use crate::client::{extended, options, run};
+use crate::matrix::on_oldest_and_newest;
 use crate::scan::scanned;
 use crate::turn;
 
-#[rstest::rstest]
-#[case("3.4.14")]
-#[case("3.9.4")]
-fn an_independent_client_sees_what_a_scan_saw(#[case] version: &str) {
+on_oldest_and_newest!(an_independent_client_sees_what_a_scan_saw);
+
+fn an_independent_client_sees_what_a_scan_saw(version: &str) {
     let _turn = turn::take();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();

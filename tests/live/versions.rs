@@ -1,13 +1,13 @@
 //! Each version under every kind of transaction: its files hold what its client saw, while it runs and at rest,
 //! the logs alone lead from one state to the next, and it starts from files that we write.
 
-use rstest::rstest;
 use testing::server::{Client, Server, Setup, at_least, long};
 use zk_format::increment::{IncrementOptions, load_increment};
 use zk_format::load::{Loaded, Proof, Tail};
 use zk_format::replay::MergedTree;
 
 use crate::compare::{assert_same, assert_same_view};
+use crate::matrix::on_every_version;
 use crate::state::{Base, assert_exact, assert_same_nodes, dir, load_at_rest, load_live, load_to, write};
 use crate::turn;
 
@@ -26,14 +26,9 @@ fn setup() -> Setup {
         .property("znode.container.checkIntervalMs=500")
 }
 
-#[rstest]
-#[case("3.4.14")]
-#[case("3.5.10")]
-#[case("3.6.4")]
-#[case("3.7.2")]
-#[case("3.8.4")]
-#[case("3.9.4")]
-fn every_version_under_a_full_workload(#[case] version: &str) {
+on_every_version!(every_version_under_a_full_workload);
+
+fn every_version_under_a_full_workload(version: &str) {
     let _turn = turn::take();
     let mut server = Server::start(version, setup()).unwrap();
     let mut client = Client::connect(version, &server.address()).unwrap();
