@@ -81,27 +81,43 @@ prepare() { :; }
 timed "zooark ls latest" zooark --repo repo --key-file key ls latest
 timed "zooark stat latest:/zookeeper" zooark --repo repo --key-file key stat latest:/zookeeper
 
-echo "100 random changes, the log covers them:"
+echo "100 random changes, the log covers them, four times:"
 rm -rf moving repo cache key out
 mkfifo next
-zooark-datagen --out moving --step --changes random:100,random:100,random:100,random:100,random:100 <next >states &
+zooark-datagen --out moving --step --changes random:100,random:100,random:100,random:100 <next >states &
 exec 9>next
 until grep -q base states; do sleep 0.1; done
 zooark --repo repo init --new-key-file key >/dev/null 2>&1
 zooark --repo repo --key-file key backup datadir:moving >/dev/null 2>&1
-cp "$(ls moving/version-2/snapshot.*)" native
-restic init -q -r restic2 && restic -q -r restic2 backup native
+native=$(ls moving/version-2/snapshot.*)
+zstd -q -f -3 -T2 -o before.zst "$native"
 prepare() {
     known=$(wc -l <states)
     echo >&9
     until [ "$(wc -l <states)" -gt "$known" ]; do sleep 0.1; done
 }
-[ "$rounds" -le 5 ] || rounds=5
+several=$rounds
+rounds=4
 timed zooark zooark --repo repo --key-file key backup datadir:moving
-timed "zooark --full" zooark --repo repo --key-file key backup datadir:moving --full --dry-run
-prepare() { rm -rf out; }
-timed "restore after increments" zooark --repo repo --key-file key restore latest datadir:out
+rounds=$several
 exec 9>&-
 wait
 zooark --repo repo --key-file key snapshots --json 2>/dev/null | sed -n 's/.*"added_bytes": \([0-9]*\).*/\1/p' |
     tail -n +2 | awk '{ n++; s += $1 } END { printf "  bytes of packs a backup: %d\n", s / n }'
+
+echo "the same by a full read:"
+prepare() { :; }
+timed zooark zooark --repo repo --key-file key backup datadir:moving --full --dry-run
+# What a server would write of the last state, for the others to compare with the first.
+zooark --repo repo --key-file key restore latest datadir:out --bump-epoch off --yes-really >/dev/null 2>&1
+changed=$(ls out/version-2/snapshot.*)
+restic init -q -r restic2 && restic -q -r restic2 backup --stdin --stdin-filename native <"$native"
+timed "restic" sh -c "restic -q -r restic2 backup --force --stdin --stdin-filename native <$changed"
+timed "zstd --patch-from" zstd -q -f -3 -T2 --long=29 --patch-from="$native" -o patch.zst "$changed"
+echo "  bytes: zstd --patch-from $(stat -c %s patch.zst)"
+
+echo "restore, and restore after four increments:"
+first=$(zooark --repo repo --key-file key snapshots --json 2>/dev/null | sed -n 's/.*"short_id": "\([0-9a-f]*\)".*/\1/p' | head -1)
+prepare() { rm -rf out; }
+timed "the first" zooark --repo repo --key-file key restore "$first" datadir:out
+timed "the last" zooark --repo repo --key-file key restore latest datadir:out
