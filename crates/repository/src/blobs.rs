@@ -4,7 +4,7 @@
 //! computation. Whoever implements them over a network bridges to it.
 
 use std::collections::HashMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 
@@ -63,6 +63,58 @@ impl<S: BlobSource + ?Sized> BlobSource for &S {
 
     fn prefetch(&self, ids: &[(BlobId, BlobKind)]) {
         (**self).prefetch(ids);
+    }
+}
+
+/// Plaintexts of the nodes read last: whoever looks keys up one after the other reads the same ones from the root down
+/// again and again.
+#[derive(Debug, Default)]
+pub struct NodeMemory {
+    nodes: Mutex<HashMap<BlobId, Bytes>>,
+}
+
+impl NodeMemory {
+    /// Bytes remembered at most; then it begins anew.
+    const MOST_BYTES: usize = 4 << 20;
+
+    /// Reads a blob; a node from here, where it is.
+    pub fn get<S: BlobSource + ?Sized>(&self, source: &S, id: &BlobId, kind: BlobKind) -> Result<Bytes, BlobError> {
+        if kind != BlobKind::Node {
+            return source.get(id, kind);
+        }
+        if let Some(known) = self.nodes().get(id) {
+            return Ok(known.clone());
+        }
+        let read = source.get(id, kind)?;
+        let mut nodes = self.nodes();
+        if nodes.values().map(Bytes::len).sum::<usize>().saturating_add(read.len()) > Self::MOST_BYTES {
+            nodes.clear();
+        }
+        nodes.insert(*id, read.clone());
+        Ok(read)
+    }
+
+    fn nodes(&self) -> MutexGuard<'_, HashMap<BlobId, Bytes>> {
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A source whose nodes are remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Remembering<'a, S: ?Sized> {
+    /// Where blobs come from.
+    pub source: &'a S,
+    /// What is remembered of them.
+    pub nodes: &'a NodeMemory,
+}
+
+impl<S: BlobSource + ?Sized> BlobSource for Remembering<'_, S> {
+    fn get(&self, id: &BlobId, kind: BlobKind) -> Result<Bytes, BlobError> {
+        self.nodes.get(self.source, id, kind)
+    }
+
+    fn prefetch(&self, ids: &[(BlobId, BlobKind)]) {
+        self.source.prefetch(ids);
     }
 }
 

@@ -12,7 +12,7 @@ mod scan;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::blobs::BlobSource;
+use crate::blobs::{BlobSource, NodeMemory, Remembering};
 use crate::chunk::Chunk;
 use crate::ids::{BlobId, BlobKind, IdentityKeys};
 use crate::record::{Record, RecordRef};
@@ -33,12 +33,13 @@ pub struct Stack<'a, S> {
     tables: Vec<Arc<TableRoot>>,
     source: S,
     keys: &'a IdentityKeys,
+    nodes: NodeMemory,
 }
 
 impl<'a, S: BlobSource> Stack<'a, S> {
     /// A stack of these tables, the base first, newest last. No table at all is the empty state.
     pub fn new(tables: Vec<TableRoot>, source: S, keys: &'a IdentityKeys) -> Self {
-        Self { tables: tables.into_iter().map(Arc::new).collect(), source, keys }
+        Self { tables: tables.into_iter().map(Arc::new).collect(), source, keys, nodes: NodeMemory::default() }
     }
 
     /// Its tables, the base first.
@@ -56,15 +57,20 @@ impl<'a, S: BlobSource> Stack<'a, S> {
         self.keys
     }
 
+    fn remembering(&self) -> Remembering<'_, S> {
+        Remembering { source: &self.source, nodes: &self.nodes }
+    }
+
     /// The record under a key. Reads at most one path of the base and one of each run whose fences hold the key.
     pub fn get(&self, key: &[u8]) -> Result<Option<Record>, TableError> {
         let range = KeyRange::only(key);
+        let source = self.remembering();
         for table in self.tables.iter().rev() {
             if key < table.first_key.as_slice() || key > table.last_key.as_slice() {
                 continue;
             }
-            for leaf in read_leaves(&self.source, table, &range, &mut |_| {})? {
-                let chunk = read_chunk(&self.source, &leaf)?;
+            for leaf in read_leaves(&source, table, &range, &mut |_| {})? {
+                let chunk = read_chunk(&source, &leaf)?;
                 if let Ok(i) = chunk.search(key) {
                     return Ok(chunk.get(i).map(|record| record.to_owned()));
                 }
@@ -79,6 +85,7 @@ impl<'a, S: BlobSource> Stack<'a, S> {
         keys: impl IntoIterator<Item = &'k [u8]>,
         mut found: impl FnMut(&'k [u8], Option<RecordRef<'_>>),
     ) -> Result<(), TableError> {
+        let source = self.remembering();
         let mut cursors: Vec<Lookup> = self.tables.iter().rev().map(|_| Lookup::default()).collect();
         for key in keys {
             let mut hit = None;
@@ -87,7 +94,7 @@ impl<'a, S: BlobSource> Stack<'a, S> {
                     continue;
                 }
                 if !cursor.covers(key) {
-                    cursor.seek(&self.source, table, key)?;
+                    cursor.seek(&source, table, key)?;
                 }
                 if let Some((chunk, i)) = cursor.find(key) {
                     hit = Some((chunk, i));

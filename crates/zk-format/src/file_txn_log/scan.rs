@@ -38,6 +38,9 @@ pub(super) fn find_record(file: &mut File, from: u64) -> io::Result<Option<(u64,
     let mut start = from;
     let last = from.saturating_add(REACH_BYTES).min(file_bytes);
     while start.saturating_add(PREFIX_BYTES as u64) < last {
+        let Some(data) = data_from(file, start) else { break };
+        // A record's first bytes are zeros and can end a hole.
+        start = start.max(data.saturating_sub(PREFIX_BYTES as u64));
         file.seek(SeekFrom::Start(start))?;
         window.clear();
         (&*file).take(WINDOW_BYTES as u64).read_to_end(&mut window)?;
@@ -59,6 +62,22 @@ pub(super) fn find_record(file: &mut File, from: u64) -> io::Result<Option<(u64,
         start = start.saturating_add(step as u64);
     }
     Ok(None)
+}
+
+/// Where the file has bytes from `start` on, as far as the system can tell: padding is a hole that nobody has to read.
+/// `None` where it is a hole to its end.
+#[cfg(target_os = "linux")]
+fn data_from(file: &File, start: u64) -> Option<u64> {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(start)) {
+        Ok(data) => Some(data),
+        Err(rustix::io::Errno::NXIO) => None,
+        Err(_) => Some(start),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn data_from(_: &File, start: u64) -> Option<u64> {
+    Some(start)
 }
 
 /// Padding is tens of megabytes of zeros: a block at a time, so that it is looked over at the speed of memory.

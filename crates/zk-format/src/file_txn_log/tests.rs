@@ -3,6 +3,7 @@
 use super::*;
 use rstest::rstest;
 use std::fs;
+use std::os::unix::fs::FileExt;
 use tempfile::TempDir;
 
 /// A payload of this many bytes whose header names the transaction.
@@ -121,6 +122,34 @@ fn zeros_before_whole_records_are_damage(#[case] lost: usize) {
         }
         other => panic!("{other:?}"),
     }
+}
+
+/// Holes are not read, yet a record's first bytes are zeros and can lie in one.
+#[rstest]
+#[case(0)]
+#[case(3)]
+#[case(4096)]
+fn a_record_at_the_end_of_a_hole_is_found(#[case] before: u64) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("log.1");
+    fs::write(&path, file(&[payload(1, 50)])).unwrap();
+    let next = (40 << 20) - before;
+    let log = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    log.write_all_at(&file(&[payload(9, 70)])[16 + 4..], next + 4).unwrap();
+    log.set_len(64 << 20).unwrap();
+
+    let mut reader = LogReader::open(&path).unwrap();
+    reader.next().unwrap();
+    match reader.next() {
+        Err(LogError::Corrupt { next_offset, next_zxid, .. }) => assert_eq!((next_offset, next_zxid), (next, Zxid(9))),
+        other => panic!("{other:?}"),
+    }
+    // Without it there is nothing behind, and that is no damage.
+    log.set_len(next).unwrap();
+    log.set_len(64 << 20).unwrap();
+    let mut reader = LogReader::open(&path).unwrap();
+    while reader.next().unwrap().is_some() {}
+    assert_eq!(reader.end(), Some(LogEnd::Clean));
 }
 
 /// Between a look at the end of a file and a look behind it a server may write records: they are no damage.
