@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::bed::age;
 use crate::run::{Home, recorded};
+use crate::stored::Stored;
 
 /// Snapshots of these times, oldest first, of the recorded directory at two moments in turn.
 fn repository(times: &[&str]) -> (Home, Vec<String>) {
@@ -115,4 +117,30 @@ fn what_makes_no_sense_forgets_nothing() {
     zooark(&home, "forget ffffffff").ends(1);
     zooark(&home, &format!("protect {} --until 2020-01-01", all[0])).ends(2).says("passed");
     assert_eq!(left(&home), all);
+}
+
+/// `--prune` goes on as `prune` would: what was condemned long ago goes, what only the forgotten snapshot needed is condemned.
+#[test]
+fn forgetting_and_pruning_in_one_run() {
+    let stored = Stored::new();
+    for cluster in ["one", "two"] {
+        stored.zooark(&format!("backup zookeeper --full --cluster {cluster}")).ends(0);
+    }
+    stored.zooark("forget latest --cluster one --unsafe-allow-remove-all").ends(0);
+    age(&stored);
+    stored.zooark("prune").ends(0);
+    age(&stored);
+    let before = stored.objects();
+    let line = "forget latest --cluster two --unsafe-allow-remove-all --prune --json";
+    let planned = stored.zooark(&format!("{line} --dry-run")).ends(0).json();
+    assert_eq!((&planned["forgotten"], &planned["prune"]["deleted"]["packs"]), (&0.into(), &1.into()), "{planned}");
+    assert_eq!(stored.objects(), before);
+    let done = stored.zooark(line).ends(0).json();
+    assert_eq!((&done["forgotten"], &done["prune"]["deleted"]["packs"]), (&1.into(), &1.into()), "{done}");
+    assert_eq!(done["prune"]["condemned"]["packs"], 1, "{done}");
+    assert_eq!(stored.snapshots().len(), 2);
+    stored.zooark("check --read-data --no-cache").ends(0);
+    age(&stored);
+    let done = stored.zooark("prune --json").ends(0).json();
+    assert_eq!(done["deleted"]["packs"], 1, "{done}");
 }

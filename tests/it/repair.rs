@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::stored::Stored;
+use crate::stored::{Stored, files_below};
 
 /// Names and numbers differ from run to run; words do not.
 fn wording(line: &str) -> String {
@@ -120,4 +120,29 @@ fn the_findings_shown_are_those_that_are_printed() {
         let kind = line.split_whitespace().nth(1).unwrap().split('/').next().unwrap().trim_end_matches(':');
         assert!(text.contains(&format!(": {kind}")) || kind == "table", "{line} is not explained");
     }
+}
+
+/// What is to be mended can be narrowed, and then nothing else is given up: neither another cluster's damaged snapshot nor a
+/// manifest of which nobody can say whose it is.
+#[test]
+fn only_what_was_asked_for_is_given_up() {
+    let stored = Stored::new();
+    for cluster in ["one", "two"] {
+        let before = stored.objects();
+        stored.zooark(&format!("backup zookeeper --full --cluster {cluster}")).ends(0);
+        let mut new = stored.objects().into_iter().filter(|path| !before.contains(path));
+        let pack = new.find(|path| path.to_string_lossy().contains("/packs/")).unwrap();
+        let mut bytes = fs::read(&pack).unwrap();
+        bytes[200] ^= 1;
+        fs::write(pack, bytes).unwrap();
+    }
+    flip(&object(&stored, "snapshots"));
+    let count = |stored: &Stored| files_below(&stored.home.path("repository/snapshots")).len();
+    let before = count(&stored);
+    let ran = stored.zooark("--no-cache repair snapshots --read-data --forget --cluster one").ends(4);
+    assert!(ran.stdout.matches("DAMAGED").count() == 1, "{}", ran.stdout);
+    let damaged = stored.zooark("--no-cache repair snapshots --read-data --dry-run --json").ends(4).json();
+    assert_eq!(damaged["mended"].as_array().unwrap().len(), 1, "the other cluster's is still there: {damaged}");
+    assert_eq!(damaged["unreadable_manifests"].as_array().unwrap().len(), 1, "{damaged}");
+    assert!(count(&stored) >= before - 1);
 }

@@ -8,8 +8,10 @@ mod model;
 mod random;
 mod real;
 
-/// How many seeds to try: a few, or many where there is time, or `ZOOARK_SIM_SEEDS`.
+/// The seeds to try: a few, or many where there is time, or as many as `ZOOARK_SIM_SEEDS` says; `1000..2000` are those.
 fn seeds(few: u64, many: u64) -> std::ops::Range<u64> {
-    let given = std::env::var("ZOOARK_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok());
-    0..given.unwrap_or(if std::env::var_os("ZOOARK_TEST_LONG").is_some() { many } else { few })
+    let long = std::env::var_os("ZOOARK_TEST_LONG").is_some();
+    let Ok(given) = std::env::var("ZOOARK_SIM_SEEDS") else { return 0..if long { many } else { few } };
+    let (from, to) = given.split_once("..").unwrap_or(("0", &given));
+    from.parse().unwrap()..to.parse().unwrap()
 }

@@ -3,7 +3,7 @@
 use repository::manifest::Gap;
 use repository::record::session_of;
 use repository::repair::{Describe, IndexRepaired, Lost, Mended, SnapshotRepair, SnapshotsRepaired, Unreadable};
-use repository::{PackId, RecordRef, RepositoryError, Snapshot, SnapshotId};
+use repository::{PackId, RecordRef, RepositoryError, Snapshot};
 use serde::Serialize;
 use zk_format::{key, path};
 
@@ -156,6 +156,9 @@ pub struct SnapshotsReport {
     pub refused: u64,
     /// What it said.
     pub refusal: Option<String>,
+    /// Only some snapshots were asked for: what cannot be read at all stays.
+    #[serde(skip)]
+    pub only_some: bool,
 }
 
 impl SnapshotsReport {
@@ -172,14 +175,15 @@ impl SnapshotsReport {
             deleted: done.deleted,
             refused: done.refused,
             refusal: done.refusal,
+            only_some: request.only.is_some(),
         }
     }
 
     /// Whether damaged objects are still there.
     pub fn damage_is_left(&self) -> bool {
-        let found =
-            !self.mended.is_empty() || !self.unreadable_manifests.is_empty() || !self.unreadable_notes.is_empty();
-        found && (self.dry_run || !self.forget || self.refused > 0)
+        let unreadable = !self.unreadable_manifests.is_empty() || !self.unreadable_notes.is_empty();
+        let stays = self.dry_run || !self.forget || self.refused > 0;
+        (unreadable && (stays || self.only_some)) || (!self.mended.is_empty() && stays)
     }
 }
 
@@ -200,15 +204,15 @@ pub struct SnapshotsRequest {
     pub forget: bool,
 }
 
-/// Saves what is left of damaged snapshots; of these, or of all where there are none.
+/// Saves what is left of damaged snapshots: of these, or of all.
 pub fn snapshots(
     repo: &Repo,
-    only: &[Snapshot],
+    only: Option<&[Snapshot]>,
     request: SnapshotsRequest,
     monitor: &dyn Monitor,
 ) -> Result<SnapshotsReport, EngineError> {
     let SnapshotsRequest { dry_run, read_data, forget } = request;
-    let only = only.iter().map(Snapshot::id).collect::<std::collections::BTreeSet<SnapshotId>>();
+    let only = only.map(|only| only.iter().map(Snapshot::id).collect());
     let options = SnapshotRepair { dry_run, read_data, forget, only };
     let done = stepped(monitor, |step| repo.repository().repair_snapshots(&options, &Words, step))?;
     Ok(SnapshotsReport::new(done, &options))

@@ -49,19 +49,32 @@ impl Repository {
         Ok(slot.path)
     }
 
-    /// Removes a key slot, unless no other readable one is left.
+    /// Removes a key slot, unless no other readable one is left. Where another host removed the others at the same time, it is put
+    /// back.
     pub async fn remove_key(&self, path: &str) -> Result<(), RepositoryError> {
-        let (slots, _) = self.key_slots().await?;
-        let others = slots.iter().filter(|slot| slot.path != path).count();
-        if others == 0 {
-            let what = format!("{path} is the last key slot; without it nothing could be read. Add another first");
+        let what = format!("{path} is the last key slot; without it nothing could be read. Add another first");
+        let slot = match self.shared.store.get(path, MAX_SLOT).await {
+            Err(e) if e.is_not_found() => None,
+            other => Some(other?),
+        };
+        if !self.has_slot_besides(path).await? {
             return Err(RepositoryError::KeyRefused { what });
         }
         self.shared.store.delete(path).await?;
+        if let Some(slot) = slot
+            && !self.has_slot_besides(path).await?
+        {
+            self.shared.store.put(path, slot).await?;
+            return Err(RepositoryError::KeyRefused { what });
+        }
         if self.slot() == Some(path) {
             forget_slot(&self.shared.cache);
         }
         Ok(())
+    }
+
+    async fn has_slot_besides(&self, path: &str) -> Result<bool, RepositoryError> {
+        Ok(self.key_slots().await?.0.iter().any(|slot| slot.path != path))
     }
 
     /// Replaces the slot that was opened by one that opens with `credentials`: the new one is there before the old goes.

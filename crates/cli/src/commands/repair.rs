@@ -156,9 +156,14 @@ fn snapshots(args: &SnapshotsArgs, context: &Context) -> anyhow::Result<Exit> {
     for given in &args.snapshots {
         only.push(selection::resolve(&repo, given, &scope, context)?.0);
     }
+    let is_narrowed = args.scope.cluster.is_some() || !args.scope.tag.is_empty();
+    if args.snapshots.is_empty() && is_narrowed {
+        only = engine::snapshots::listing(&repo, &scope, &context.monitor)?.snapshots;
+    }
+    let only = (is_narrowed || !args.snapshots.is_empty()).then_some(only.as_slice());
     context.catch_interrupts()?;
     let request = SnapshotsRequest { dry_run: args.dry_run, read_data: args.read_data, forget: args.forget };
-    let report = repair::snapshots(&repo, &only, request, &context.monitor)?;
+    let report = repair::snapshots(&repo, only, request, &context.monitor)?;
     context.monitor.clear();
     if context.output.json {
         context.output.document(&report)?;

@@ -1,4 +1,8 @@
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
 use super::*;
+use crate::backend::{Driver, ObjectInfo, Part, Piece, StoreError, StoreOptions};
 use crate::cache::CacheOptions;
 use crate::keys::KeyFile;
 use crate::repository::tests::{LINEAGE, QUICK, commit, new_repository, password, reopen};
@@ -48,6 +52,51 @@ async fn after_a_rotation_everything_old_and_new_is_read_and_nothing_but_slots_w
     }
     let old = repository.snapshots().await.unwrap();
     assert_eq!((old.snapshots.len(), old.damaged.len()), (2, 2), "the old keyring does not open what is new");
+}
+
+/// A store in which deletions wait for each other.
+#[derive(Debug)]
+struct Together(crate::simulated::Simulation, tokio::sync::Barrier);
+
+impl Driver for Together {
+    fn get<'a>(&'a self, path: &'a str, part: Part) -> BoxFuture<'a, Result<Piece, StoreError>> {
+        self.0.get(path, part)
+    }
+
+    fn put<'a>(&'a self, path: &'a str, bytes: bytes::Bytes, create: bool) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.0.put(path, bytes, create)
+    }
+
+    fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<ObjectInfo, StoreError>> {
+        self.0.list(prefix)
+    }
+
+    fn delete<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.1.wait().await;
+            self.0.delete(path).await
+        })
+    }
+
+    fn head<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
+        self.0.head(path)
+    }
+}
+
+/// Two hosts remove a slot each at the same time, and each has seen the other's: one of them at least stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_remove_the_last_two_slots_leave_one() {
+    let (simulation, none) = (crate::simulated::Simulation::new(), CacheOptions::none());
+    let repository = new_repository(&simulation.store(), &none).await;
+    let (one, file) = (repository.slot().unwrap().to_owned(), key_file());
+    let two = repository.add_key(&file, QUICK, "host").await.unwrap();
+    let driver = Together(simulation.clone(), tokio::sync::Barrier::new(2));
+    let store = Store::with_driver(Box::new(driver), "simulated store", &StoreOptions::default());
+    let here = open(&store, &password(), &none).await.unwrap();
+    let there = open(&store, &file, &none).await.unwrap();
+    let (a, b) = tokio::join!(here.remove_key(&two), there.remove_key(&one));
+    assert!(a.is_err() || b.is_err(), "both say that it is gone");
+    assert!(!repository.key_slots().await.unwrap().0.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -43,8 +43,8 @@ pub struct SnapshotRepair {
     pub read_data: bool,
     /// Forget what was repaired, and what nothing can read.
     pub forget: bool,
-    /// Only these; all where empty.
-    pub only: BTreeSet<SnapshotId>,
+    /// Only these, and nothing that cannot be told to be one of them is given up; `None` for all.
+    pub only: Option<BTreeSet<SnapshotId>>,
 }
 
 /// How a loss is put into words, and sizes are counted: by whoever knows what keys mean.
@@ -114,7 +114,7 @@ impl Repository {
         let mut stock = wait.block_on(Stock::take(&self.shared))?;
         let mut done = SnapshotsRepaired { unreadable_notes: stock.unreadable_notes.clone(), ..Default::default() };
         let mut resealed = self.recover_manifests(&mut stock, options, &mut done)?;
-        let is_wanted = |id: &SnapshotId| options.only.is_empty() || options.only.contains(id);
+        let is_wanted = |id: &SnapshotId| options.only.as_ref().is_none_or(|only| only.contains(id));
         step("looking through snapshots")?;
         let mut examiner = Examiner::new(&stock.scratch, stock.unreadable_packs.iter().map(|(pack, _)| *pack));
         if options.read_data {
@@ -162,7 +162,7 @@ impl Repository {
         }
         if options.forget && !options.dry_run {
             step("forgetting what is damaged")?;
-            wait.block_on(self.forget_damaged(doomed, &mut done))?;
+            wait.block_on(self.forget_damaged(doomed, options.only.is_none(), &mut done))?;
         }
         Ok(done)
     }
@@ -294,9 +294,10 @@ impl Repository {
     async fn forget_damaged(
         &self,
         mut doomed: Vec<Doomed>,
+        with_unreadable: bool,
         done: &mut SnapshotsRepaired,
     ) -> Result<(), RepositoryError> {
-        for Unreadable { path, .. } in &done.unreadable_manifests {
+        for Unreadable { path, .. } in done.unreadable_manifests.iter().filter(|_| with_unreadable) {
             let Some((lineage, _)) = parse_path(path) else { continue };
             doomed.push(Doomed { path: path.clone(), lineage, id: None, new_packs: Vec::new() });
         }
@@ -304,7 +305,7 @@ impl Repository {
         done.deleted = forgotten.deleted;
         done.refused = (doomed.len() as u64).saturating_sub(forgotten.deleted);
         done.refusal = forgotten.refusal;
-        for Unreadable { path, .. } in &done.unreadable_notes {
+        for Unreadable { path, .. } in done.unreadable_notes.iter().filter(|_| with_unreadable) {
             match self.shared.store.delete(path).await {
                 Ok(()) => done.deleted = done.deleted.saturating_add(1),
                 Err(e) if is_refusal(&e) => {
