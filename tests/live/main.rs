@@ -12,6 +12,7 @@
 mod booted;
 mod client;
 mod compare;
+mod diff;
 mod ensembles;
 mod hostile;
 mod kills;

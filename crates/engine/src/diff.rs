@@ -1,8 +1,10 @@
 //! What differs between two states, each of them a snapshot, a data directory or a live ensemble.
 //!
-//! Between snapshots only what their tables do not share is read. `/zookeeper/config` and the counters of
+//! A live ensemble lies on the disk, sorted, while it is compared. Between snapshots only what their tables do not share is read. `/zookeeper/config` and the counters of
 //! quotas change without transactions and are left out. What could not be read of a live ensemble is not compared, and
 //! counted.
+
+mod with_stream;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,14 +13,15 @@ use repository::stack;
 use repository::{RecordFlags, RecordRef};
 use serde::Serialize;
 use zk_connect::{DataDirSpec, Endpoint};
-use zk_format::load::{Consistency, LoadOptions, load};
-use zk_format::{NodeRef, OwnerKind, Stat, key, path};
+use zk_format::load::{LoadOptions, load};
+use zk_format::{Stat, key, path};
 
 use crate::backup::{Whole, open_datadir};
 use crate::convert::{descendants_range, record_ref};
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
-use crate::live::{self, LiveSettings};
+use crate::live::LiveSettings;
+use crate::live::stream::Stream;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::state::StateRecords;
 use crate::tree::SnapshotTree;
@@ -29,8 +32,10 @@ use crate::znode::Znode;
 pub enum Side<'r> {
     /// A snapshot.
     Snapshot(SnapshotTree<'r>),
-    /// A data directory or a live ensemble, read.
+    /// A data directory, read.
     State(Box<Whole>),
+    /// A live ensemble, read and lying on the disk.
+    Live(Box<Stream>),
 }
 
 /// What to compare.
@@ -131,15 +136,11 @@ pub fn endpoint<'r>(
                 let on_the_way = is_within(path, &options.path) || is_within(&options.path, path);
                 on_the_way && (options.filter.selects(path) || options.filter.leads_to(path))
             };
-            let whole = live::read_to_compare(spec, live, &wanted, monitor)?;
-            for note in whole.live.iter().flat_map(|live| &live.notes) {
-                monitor.note(note);
-            }
-            if whole.loaded.consistency == Consistency::Fuzzy {
-                let (low, high) = (whole.loaded.zxid_low, whole.loaded.zxid_high);
+            let stream = Stream::read(spec, live, &wanted, monitor)?;
+            if let Some((low, high)) = stream.moments {
                 monitor.note(&format!("{endpoint} changed while it was read: nodes of moments from {low} to {high}"));
             }
-            Ok(Side::State(Box::new(whole)))
+            Ok(Side::Live(Box::new(stream)))
         }
         Endpoint::Admin(_) => Err(EngineError::new(
             ErrorKind::Usage,
@@ -156,8 +157,8 @@ fn is_within(path: &[u8], parent: &[u8]) -> bool {
 impl Side<'_> {
     fn unread(&self) -> Option<&BTreeMap<Vec<u8>, RecordFlags>> {
         match self {
-            Self::State(whole) => whole.live.as_ref().map(|live| &live.marks.nodes),
-            Self::Snapshot(_) => None,
+            Self::Live(stream) => Some(&stream.unread),
+            Self::Snapshot(_) | Self::State(_) => None,
         }
     }
 }
@@ -229,6 +230,15 @@ pub fn run(
             with_state(after, before, &mut |snapshot, state| each(state, snapshot))?;
         }
         (Side::State(before), Side::State(after)) => states(before, after, &mut each)?,
+        (Side::Snapshot(before), Side::Live(after)) => with_stream::snapshot(before, after, options, &mut each)?,
+        (Side::State(before), Side::Live(after)) => with_stream::state(before, after, &mut each)?,
+        (Side::Live(before), Side::Live(after)) => with_stream::ensembles(before, after, &mut each)?,
+        (Side::Live(before), Side::Snapshot(after)) => {
+            with_stream::snapshot(after, before, options, &mut |snapshot, live| each(live, snapshot))?;
+        }
+        (Side::Live(before), Side::State(after)) => {
+            with_stream::state(after, before, &mut |state, live| each(live, state))?;
+        }
     }
     monitor.end(Phase::Comparing);
     Ok(summary)
@@ -270,8 +280,7 @@ fn snapshots(
 
 /// A full read's comparison finds the differing keys on all processors; they are visited in order afterwards.
 fn with_state(snapshot: &SnapshotTree<'_>, state: &Whole, each: &mut Each<'_>) -> Result<(), EngineError> {
-    let records = StateRecords::new(&state.loaded.tree, &[], &Filter::default())
-        .with_marks(state.live.as_ref().map(|live| &live.marks));
+    let records = StateRecords::new(&state.loaded.tree, &[], &Filter::default());
     let found = std::sync::Mutex::new(Vec::new());
     snapshot.stack().changes_to(&records, &|old, new| {
         let record = old.or(new);
@@ -282,19 +291,9 @@ fn with_state(snapshot: &SnapshotTree<'_>, state: &Whole, each: &mut Each<'_>) -
     let mut paths = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     paths.sort_by(|a, b| key::compare(a, b));
     for path in paths {
-        each(snapshot.node(&path)?, state.loaded.tree.find(&path).map(|node| seen(state, &node)))?;
+        each(snapshot.node(&path)?, state.loaded.tree.find(&path).map(|node| Znode::from_node(&node)))?;
     }
     Ok(())
-}
-
-/// A node as it was seen: without a list whose digests were hidden, and without a type that was.
-fn seen(state: &Whole, node: &NodeRef<'_>) -> Znode {
-    let mut znode = Znode::from_node(node);
-    if let Some(live) = &state.live {
-        znode.kind_known = !live.marks.kinds_hidden || node.stat.kind() != OwnerKind::Persistent;
-        znode.acl = znode.acl.filter(|acl| !live.marks.masked.contains(acl));
-    }
-    znode
 }
 
 fn states(before: &Whole, after: &Whole, each: &mut Each<'_>) -> Result<(), EngineError> {
@@ -313,7 +312,7 @@ fn states(before: &Whole, after: &Whole, each: &mut Each<'_>) -> Result<(), Engi
         {
             continue;
         }
-        each(a.map(|node| seen(before, &node)), b.map(|node| seen(after, &node)))?;
+        each(a.map(|node| Znode::from_node(&node)), b.map(|node| Znode::from_node(&node)))?;
     }
 }
 

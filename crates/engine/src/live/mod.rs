@@ -1,6 +1,9 @@
 //! Live ensembles as a source: a scan becomes a state like one read from files, with what clients cannot see marked.
 
 pub(crate) mod follow;
+pub mod node;
+mod spool;
+pub(crate) mod stream;
 
 use std::collections::BTreeMap;
 
@@ -17,7 +20,7 @@ use crate::convert::zk_stat;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Phase, Unit};
-use crate::repo::{Repo, runtime};
+use crate::repo::Repo;
 use crate::state::Marks;
 
 /// How to reach an ensemble and how hard to press it.
@@ -87,23 +90,6 @@ pub fn read(
         repo.block_on(scan::scan(&connect, &ScanOptions { control, ..options }))
     })?;
     Ok(whole(scanned, filter))
-}
-
-/// Scans an ensemble to compare with: what `wanted` says is of interest, every ACL asked for.
-pub fn read_to_compare(
-    spec: &LiveSpec,
-    settings: &LiveSettings,
-    wanted: &(dyn Fn(&[u8]) -> bool + Sync),
-    monitor: &dyn Monitor,
-) -> Result<Whole, EngineError> {
-    let runtime = runtime()?;
-    let known = AclMemory::default();
-    let connect = settings.connect(spec)?;
-    let options = pressing(settings, &known, wanted);
-    let scanned = told(spec, None, monitor, |control| {
-        runtime.block_on(scan::scan(&connect, &ScanOptions { control, ..options }))
-    })?;
-    Ok(whole(scanned, &Filter::default()))
 }
 
 /// How to scan, as far as the settings say.

@@ -13,11 +13,12 @@ mod servers;
 mod watching;
 mod work;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use zk_format::Zxid;
 use zk_format::file_snap::SnapProblem;
 use zk_format::replay::MergedTree;
+use zk_format::tree::TreeBuilder;
+use zk_format::{Node, NodeRef, Zxid};
 
 pub use self::acls::{AclMemory, is_masked};
 use self::catch_up::CatchUp;
@@ -106,6 +107,54 @@ impl Span {
     }
 }
 
+/// Takes the nodes as they are read: parents before their children, in no other order.
+pub trait Sink: Send {
+    /// One node.
+    fn node(&mut self, node: &NodeRef<'_>) -> std::io::Result<()>;
+    /// Everything is read again: what was taken so far counts no more.
+    fn clear(&mut self);
+}
+
+impl Sink for TreeBuilder {
+    fn node(&mut self, node: &NodeRef<'_>) -> std::io::Result<()> {
+        Self::node(self, node);
+        Ok(())
+    }
+
+    fn clear(&mut self) {
+        *self = Self::new();
+    }
+}
+
+/// What a scan found besides the nodes that went into a [`Sink`].
+#[derive(Debug)]
+pub struct Seen {
+    /// Nodes that changed meanwhile, as they were read again, or `None` where they are gone: instead of what the sink
+    /// was given.
+    pub again: HashMap<Vec<u8>, Option<Node>>,
+    /// Of the answers with data and children.
+    pub span: Span,
+    /// Of the answers with ACLs; those known from before need none.
+    pub acl_span: Span,
+    /// What could not be read.
+    pub unreadable: BTreeMap<Vec<u8>, Unreadable>,
+    /// Whether everything that changed before the end was read again.
+    pub caught_up: bool,
+    /// Whether that was because the connection with the watch was lost, each time it was tried.
+    pub watch_lost: bool,
+    /// Whether some of what the watch told was not read again and is not told a second time.
+    pub dropped: bool,
+    /// The servers that were read from, by address and version.
+    pub servers: Vec<ServerInfo>,
+}
+
+impl Seen {
+    /// Whether data, children and ACLs are all of one state.
+    pub fn is_exact(&self) -> bool {
+        self.span.and(self.acl_span).is_point()
+    }
+}
+
 /// A tree as clients see it.
 #[derive(Debug)]
 pub struct Scan {
@@ -130,6 +179,13 @@ pub struct Scan {
 }
 
 impl Scan {
+    fn new(nodes: TreeBuilder, seen: Seen) -> Result<Self, ScanError> {
+        let Seen { again, span, acl_span, unreadable, caught_up, watch_lost, dropped, servers } = seen;
+        let read_again = again.len() as u64;
+        let tree = catch_up::lay_over(nodes.finish(Zxid(span.high))?, again);
+        Ok(Self { tree, span, acl_span, unreadable, read_again, caught_up, watch_lost, dropped, servers })
+    }
+
     /// Whether data, children and ACLs are all of one state.
     pub fn is_exact(&self) -> bool {
         self.span.and(self.acl_span).is_point()
@@ -158,6 +214,9 @@ pub enum ScanError {
         "following an ensemble needs recursive watches, which ZooKeeper has from 3.6 on: back it up again and again"
     )]
     NoWatches,
+    /// What was read could not be kept.
+    #[error("keeping what was read: the disk may be full")]
+    Keeping(#[source] std::io::Error),
     /// Asked to stop.
     #[error("interrupted")]
     Stopped,
@@ -165,30 +224,47 @@ pub enum ScanError {
 
 /// Scans what lies below the chroot.
 pub async fn scan(connect: &ConnectOptions, options: &ScanOptions<'_>) -> Result<Scan, ScanError> {
+    let mut nodes = TreeBuilder::new();
+    let seen = scan_into(connect, options, &mut nodes).await?;
+    Scan::new(nodes, seen)
+}
+
+/// Scans what lies below the chroot, and hands the nodes on as they come instead of holding them.
+pub async fn scan_into(
+    connect: &ConnectOptions,
+    options: &ScanOptions<'_>,
+    sink: &mut dyn Sink,
+) -> Result<Seen, ScanError> {
     let servers = servers::survey(connect).await;
     let batched = servers::know_multi_read(connect, &servers).await?;
     let clients = servers::connect(connect, &servers, batched, options.connections, None).await?;
-    let outcome = settled(&clients, batched, options).await;
+    let outcome = settled(&clients, batched, options, sink).await;
     let used: Vec<String> = clients.iter().map(Client::host).collect();
     for client in &clients {
         client.close().await;
     }
     let servers = servers.into_iter().filter(|server| used.contains(&server.host)).collect();
-    Ok(Scan { servers, ..outcome? })
+    Ok(Seen { servers, ..outcome? })
 }
 
 /// Scans, and again where the watch was without a connection: what changed meanwhile is not told by anything else.
-async fn settled(clients: &[Client], batched: bool, options: &ScanOptions<'_>) -> Result<Scan, ScanError> {
+async fn settled(
+    clients: &[Client],
+    batched: bool,
+    options: &ScanOptions<'_>,
+    sink: &mut dyn Sink,
+) -> Result<Seen, ScanError> {
     let mut attempt = 1;
     loop {
-        let (scan, why) = scan_with(clients, batched, options).await?;
-        if !scan.watch_lost || attempt == MOST_SCANS || scan.is_exact() {
-            if let Some(why) = why.filter(|_| !scan.span.is_point()) {
+        let (seen, why) = scan_with(clients, batched, options, sink).await?;
+        if !seen.watch_lost || attempt == MOST_SCANS || seen.is_exact() {
+            if let Some(why) = why.filter(|_| !seen.span.is_point()) {
                 options.control.note(why);
             }
-            return Ok(scan);
+            return Ok(seen);
         }
         attempt += 1;
+        sink.clear();
         options.control.note("the connection with the watch was lost: everything is read again");
     }
 }
@@ -198,7 +274,8 @@ async fn scan_with(
     clients: &[Client],
     batched: bool,
     options: &ScanOptions<'_>,
-) -> Result<(Scan, Option<&'static str>), ScanError> {
+    sink: &mut dyn Sink,
+) -> Result<(Seen, Option<&'static str>), ScanError> {
     let watcher = clients.first().filter(|_| batched);
     if let Some(watcher) = watcher {
         watcher.add_watch(b"", true).await?;
@@ -208,15 +285,13 @@ async fn scan_with(
         // What was committed before the watch was set is seen by every read that follows.
         client.sync(b"").await?;
     }
-    let mut state = work::read_all(clients, batched, options).await?;
+    let mut state = work::read_all(clients, batched, options, sink).await?;
     let again = match watcher {
         Some(watcher) => catch_up::catch_up(watcher, BTreeSet::new(), options, &mut state).await?,
         None => CatchUp { why: Some(NO_WATCHES), ..CatchUp::default() },
     };
-    let base = std::mem::take(&mut state.builder).finish(Zxid(state.span.high))?;
-    let scan = Scan {
-        read_again: again.nodes.len() as u64,
-        tree: catch_up::lay_over(base, again.nodes),
+    let seen = Seen {
+        again: again.nodes,
         span: state.span,
         acl_span: state.acl_span,
         unreadable: state.unreadable,
@@ -225,7 +300,7 @@ async fn scan_with(
         dropped: again.dropped,
         servers: Vec::new(),
     };
-    Ok((scan, again.why))
+    Ok((seen, again.why))
 }
 
 /// Whether anything told that something was missed.

@@ -9,10 +9,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use zk_format::Node;
+use zk_format::tree::TreeBuilder;
 
 use super::catch_up::{self, MOST_PATHS, changed};
 use super::work::State;
-use super::{Scan, ScanError, ScanOptions, ServerInfo, Span, Unreadable, missed, servers, settled};
+use super::{Scan, ScanError, ScanOptions, Seen, ServerInfo, Span, Unreadable, missed, servers, settled};
 use crate::live::Client;
 use crate::live::options::ConnectOptions;
 
@@ -77,20 +78,22 @@ impl Watching {
         let servers = servers::survey(&self.connect).await;
         let first = Some(self.watcher.clone());
         let clients = servers::connect(&self.connect, &servers, true, options.connections, first).await?;
-        let outcome = settled(&clients, true, options).await;
+        let mut nodes = TreeBuilder::new();
+        let outcome = settled(&clients, true, options, &mut nodes).await;
         let used: Vec<String> = clients.iter().map(Client::host).collect();
         for client in clients.iter().skip(1) {
             client.close().await;
         }
-        let scan = outcome?;
+        let seen = outcome?;
+        let servers: Vec<ServerInfo> = servers.into_iter().filter(|server| used.contains(&server.host)).collect();
+        let scan = Scan::new(nodes, Seen { servers, ..seen })?;
         self.lost = match (scan.watch_lost, scan.dropped) {
             (true, _) => Some(CONNECTION_LOST),
             (_, true) => Some(LEFT_OVER),
             // What changed towards the end of a scan that never came to rest is still to be told.
             _ => None,
         };
-        let servers: Vec<ServerInfo> = servers.into_iter().filter(|server| used.contains(&server.host)).collect();
-        Ok(Scan { servers, ..scan })
+        Ok(scan)
     }
 
     /// Takes what the watch told so far, without waiting: many changes of one node are one.

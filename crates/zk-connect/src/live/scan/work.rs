@@ -8,11 +8,10 @@ use futures::future::try_join_all;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use zk_format::path::{display, validate_stored_name};
-use zk_format::tree::TreeBuilder;
 use zk_format::{AclList, NodeRef};
 
 use super::batch::{self, Acl, Task};
-use super::{ScanError, ScanOptions, Span, Unreadable};
+use super::{ScanError, ScanOptions, Sink, Span, Unreadable};
 use crate::live::error::LiveError;
 use crate::live::{Client, Code, NodeStat, OpResult};
 
@@ -27,10 +26,10 @@ const FIRST_GUESS: usize = 512;
 
 /// What all workers share.
 pub struct State {
-    pub builder: TreeBuilder,
     pub span: Span,
     pub acl_span: Span,
     pub unreadable: BTreeMap<Vec<u8>, Unreadable>,
+    read: u64,
     open: Vec<Task>,
     busy: usize,
     /// Bytes of an answer to one read, lately.
@@ -42,10 +41,10 @@ impl State {
     /// Nothing read yet.
     pub fn new() -> Self {
         Self {
-            builder: TreeBuilder::new(),
             span: Span::NONE,
             acl_span: Span::NONE,
             unreadable: BTreeMap::new(),
+            read: 0,
             open: vec![Task::Data(Vec::new())],
             busy: 0,
             usual: FIRST_GUESS,
@@ -56,18 +55,26 @@ impl State {
 
 struct Shared<'a> {
     state: Mutex<State>,
+    /// Where the nodes go; locked before `state`, never after.
+    sink: Mutex<&'a mut dyn Sink>,
     changed: Notify,
     options: &'a ScanOptions<'a>,
     batched: bool,
 }
 
 /// Reads everything.
-pub async fn read_all(clients: &[Client], batched: bool, options: &ScanOptions<'_>) -> Result<State, ScanError> {
-    let shared = Shared { state: Mutex::new(State::new()), changed: Notify::new(), options, batched };
+pub async fn read_all(
+    clients: &[Client],
+    batched: bool,
+    options: &ScanOptions<'_>,
+    sink: &mut dyn Sink,
+) -> Result<State, ScanError> {
+    let shared =
+        Shared { state: Mutex::new(State::new()), sink: Mutex::new(sink), changed: Notify::new(), options, batched };
     let workers = clients.iter().flat_map(|client| (0..WINDOW).map(|_| worker(client, &shared)));
     try_join_all(workers).await?;
     let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if state.builder.is_empty() {
+    if state.read == 0 {
         let host = clients.first().map(Client::host).unwrap_or_default();
         let path = clients.first().map(|client| client.on_wire(b"")).unwrap_or_default();
         let path = display(&path).to_string();
@@ -171,8 +178,7 @@ impl Shared<'_> {
         }
         found.extend(self.outsides(client, closed, &mut span).await?);
         self.add_acls(client, &mut found, &mut acl_span).await?;
-        self.emit(found, next, (span, acl_span), bytes / tasks.len().max(1));
-        Ok(())
+        self.emit(found, next, (span, acl_span), bytes / tasks.len().max(1))
     }
 
     fn children(&self, parent: &[u8], names: &[Vec<u8>], next: &mut Vec<Task>) -> Result<(), ScanError> {
@@ -220,13 +226,24 @@ impl Shared<'_> {
         Ok(())
     }
 
-    fn emit(&self, found: Vec<Found>, next: Vec<Task>, spans: (Span, Span), bytes_each: usize) {
+    fn emit(
+        &self,
+        found: Vec<Found>,
+        next: Vec<Task>,
+        spans: (Span, Span),
+        bytes_each: usize,
+    ) -> Result<(), ScanError> {
         let count = found.len() as u64;
+        // Held to the end: parents come before their children, which are to be read from then on.
+        let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
+        for Found { path, data, stat, acl, .. } in &found {
+            let node = NodeRef { path, data: data.as_deref(), acl: acl.as_ref(), stat: stat.persisted() };
+            sink.node(&node).map_err(ScanError::Keeping)?;
+        }
         let mut state = self.lock();
+        state.read += count;
         for node in found {
-            let Found { path, data, stat, acl, unreadable } = node;
-            let reference = NodeRef { path: &path, data: data.as_deref(), acl: acl.as_ref(), stat: stat.persisted() };
-            state.builder.node(&reference);
+            let Found { path, stat, unreadable, .. } = node;
             if unreadable != Unreadable::default() {
                 state.unreadable.insert(path.clone(), unreadable);
             }
@@ -240,7 +257,9 @@ impl Shared<'_> {
         // Up at once and down slowly: large nodes lie together.
         state.usual = bytes_each.max(state.usual.saturating_mul(7) / 8).max(64);
         drop(state);
+        drop(sink);
         self.options.control.read(count);
+        Ok(())
     }
 }
 
