@@ -5,8 +5,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use rocksdb::{
-    ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode, Options, ReadOptions, WriteBatch,
-    WriteOptions,
+    BlockBasedOptions, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, IteratorMode, Options, ReadOptions,
+    WriteBatch, WriteOptions,
 };
 
 use super::journal::Row;
@@ -208,6 +208,10 @@ fn open(folder: &Path) -> Result<DB, rocksdb::Error> {
         options.set_compression_type(DBCompressionType::None);
         options.set_level_zero_file_num_compaction_trigger(8);
         if family == Family::Blobs {
+            // Rows are found by a hash: of each block that is read, one row is of use.
+            let mut table = BlockBasedOptions::default();
+            table.set_block_size(1 << 10);
+            options.set_block_based_table_factory(&table);
             // What compaction moves about are keys; sealed blobs lie beside them.
             options.set_enable_blob_files(true);
             options.set_min_blob_size(1024);
