@@ -129,7 +129,7 @@ impl BackupSession {
         self
     }
 
-    /// Takes the blobs of a whole base: compressed at [`BASE_LEVEL`] unless another level was asked for.
+    /// Takes the blobs of a whole base: compressed at the higher level of bases unless another level was asked for.
     pub fn base_sink(&self) -> BaseSink<'_> {
         BaseSink { session: self }
     }
