@@ -128,10 +128,11 @@ impl Watching {
         // Events are taken from here on: they are not told again where something fails.
         self.lost = Some(CONNECTION_LOST);
         let mut state = State::new();
-        if told.is_empty() {
+        let again = catch_up::catch_up(&self.watcher, told, options, &mut state).await?;
+        if again.nodes.is_empty() {
+            // Nothing changed up to there. Where something did, the answers have states of their own.
             state.span.add(zxid);
         }
-        let again = catch_up::catch_up(&self.watcher, told, options, &mut state).await?;
         if again.watch_lost {
             return Ok(Told::Lost(CONNECTION_LOST));
         }
