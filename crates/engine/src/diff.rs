@@ -1,8 +1,8 @@
 //! What differs between two states, each of them a snapshot, a data directory or a live ensemble.
 //!
-//! A live ensemble lies on the disk, sorted, while it is compared. Between snapshots only what their tables do not share is read. `/zookeeper/config` and the counters of
-//! quotas change without transactions and are left out. What could not be read of a live ensemble is not compared, and
-//! counted.
+//! A live ensemble lies on the disk, sorted, while it is compared. Between snapshots only what their tables do not share
+//! is read. `/zookeeper/config` and the counters of quotas change without transactions and are left out. What could not
+//! be read of a live ensemble is not compared, and counted.
 
 mod with_stream;
 

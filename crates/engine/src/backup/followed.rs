@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use repository::manifest::Manifest;
 use repository::session::BackupSession;
 use repository::stack::Stack;
-use repository::{Change, Record, RecordHasher, StateDigest};
-use zk_connect::live::scan::{Changes, is_masked};
+use repository::{Record, StateDigest};
+use zk_connect::live::scan::{self, is_masked};
 use zk_format::load::{Consistency, Proof, Tail};
 use zk_format::{AclList, NodeRef, Zxid, key};
 
 use super::prepare::{Difference, Facts, Prepared, stored_identity};
-use super::tally::Tally;
+use super::tally::Changes;
 use crate::acls;
 use crate::convert::{descendants_range, record_ref};
 use crate::error::EngineError;
@@ -39,9 +39,7 @@ pub fn prepare(
             })?;
         }
     }
-    let mut hasher = RecordHasher::new(keys);
-    let mut delta = Tally::default();
-    let mut changes = Vec::new();
+    let mut changes = Changes::new(keys);
     let mut state_time_ms = fields.state_time_ms.unwrap_or(0);
     let mut lists: BTreeSet<AclList> = acls::stored_acls(fields).into_iter().flatten().collect();
     let mut following = records.values();
@@ -51,23 +49,22 @@ pub fn prepare(
             let new = new.as_ref();
             repository::RecordRef { value: new.value.stored(keys), ..new }
         });
-        if old == compared {
+        if !changes.count(old, compared) {
             return;
         }
-        delta.count(&mut hasher, old, compared);
         if let Some(new) = new {
             state_time_ms = state_time_ms.max(new.stat.mtime).max(new.stat.ctime);
             if !new.acl.is_empty() {
                 lists.insert(AclList(new.acl.as_ref().into()));
             }
         }
-        changes.push(new.map_or_else(|| Change::Delete(key.into()), |new| Change::Put(new.clone())));
+        changes.push(key, new.cloned());
     })?;
     Ok(Prepared {
         facts: facts(parent, followed, state_time_ms),
-        difference: Difference::Changes(changes),
-        counts: delta.onto(fields),
-        state_digest: Some(delta.digest(StateDigest(fields.state_digest))),
+        counts: changes.tally.onto(fields),
+        state_digest: Some(changes.tally.digest(StateDigest(fields.state_digest))),
+        difference: Difference::Changes(changes.list),
         identity: stored_identity(parent),
         acls: lists,
         incomplete: Vec::new(),
@@ -76,7 +73,7 @@ pub fn prepare(
 }
 
 /// The changed nodes by key, as they are stored; `None` where they are gone.
-fn records(changes: &Changes) -> BTreeMap<Vec<u8>, Option<Record>> {
+fn records(changes: &scan::Changes) -> BTreeMap<Vec<u8>, Option<Record>> {
     let masked = changes.nodes.values().flatten().filter_map(|node| node.acl.clone()).filter(is_masked);
     let marks = Marks { kinds_hidden: true, masked: masked.collect(), nodes: BTreeMap::new() };
     let is_gone = |path: &[u8]| changes.nodes.get(path).is_some_and(Option::is_none);

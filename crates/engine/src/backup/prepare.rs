@@ -8,13 +8,13 @@ use repository::manifest::{Gap, Manifest};
 use repository::record::session_key;
 use repository::session::BackupSession;
 use repository::stack::{ChangeSet, Stack};
-use repository::{Change, RecordHasher, StateDigest};
+use repository::{Change, Record, StateDigest};
 use zk_format::increment::Increment;
 use zk_format::load::{self, Loaded};
 use zk_format::{AclList, Zxid};
 
 use super::source::{Read, Whole};
-use super::tally::{Counts, Tally};
+use super::tally::{Changes, Counts, Tally};
 use super::{anchor, followed, suspect};
 use crate::acls;
 use crate::convert::{record, session_record};
@@ -106,24 +106,17 @@ fn from_log(
     let fields = &parent.body.fields;
     let keys = repo.inner.identity();
     let stack = Stack::new(parent.tables(), session.reader(), keys);
-    let mut hasher = RecordHasher::new(keys);
-    let mut delta = Tally::default();
-    let mut changes = Vec::new();
+    let mut changes = Changes::new(keys);
     let mut lists: BTreeSet<AclList> = acls::stored_acls(fields).into_iter().flatten().collect();
     for touched in &increment.touched {
         let old = touched.old.as_ref().map(|node| record(&touched.path, node));
         let new = touched.new.as_ref().map(|node| record(&touched.path, node));
-        if old == new {
+        if !changes.count(old.as_ref().map(Record::as_ref), new.as_ref().map(Record::as_ref)) {
             continue;
         }
-        delta.count(
-            &mut hasher,
-            old.as_ref().map(repository::Record::as_ref),
-            new.as_ref().map(repository::Record::as_ref),
-        );
         lists.extend(touched.new.as_ref().and_then(|node| node.acl.clone()));
         let key = old.as_ref().or(new.as_ref()).map(|record| record.key.clone()).unwrap_or_default();
-        changes.push(new.map_or(Change::Delete(key), Change::Put));
+        changes.push(&key, new);
     }
     // Sessions come after all nodes; their key order is that of their ids' bytes.
     let mut sessions: Vec<(i64, Option<i32>)> = increment.sessions.iter().map(|(id, state)| (*id, *state)).collect();
@@ -131,15 +124,9 @@ fn from_log(
     for (id, state) in sessions {
         let old = stack.get(&session_key(id))?;
         let new = state.map(|timeout| session_record(id, timeout));
-        if old == new {
-            continue;
+        if changes.count(old.as_ref().map(Record::as_ref), new.as_ref().map(Record::as_ref)) {
+            changes.push(&session_key(id), new);
         }
-        delta.count(
-            &mut hasher,
-            old.as_ref().map(repository::Record::as_ref),
-            new.as_ref().map(repository::Record::as_ref),
-        );
-        changes.push(new.map_or_else(|| Change::Delete(session_key(id).into()), Change::Put));
     }
     let notes = increment.torn.iter().map(|torn| load::Note::Torn(torn.clone()).to_string());
     let facts = Facts {
@@ -161,9 +148,9 @@ fn from_log(
     };
     Ok(Prepared {
         facts,
-        difference: Difference::Changes(changes),
-        counts: delta.onto(fields),
-        state_digest: Some(delta.digest(StateDigest(fields.state_digest))),
+        counts: changes.tally.onto(fields),
+        state_digest: Some(changes.tally.digest(StateDigest(fields.state_digest))),
+        difference: Difference::Changes(changes.list),
         identity: stored_identity(parent),
         acls: lists,
         incomplete: Vec::new(),

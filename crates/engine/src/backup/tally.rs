@@ -1,7 +1,7 @@
 //! What changes add up to, and the counts of a state.
 
 use repository::manifest::SnapshotFields;
-use repository::{RecordHasher, RecordRef, StateDigest};
+use repository::{Change, IdentityKeys, Record, RecordHasher, RecordRef, StateDigest};
 use zk_format::NODE_OVERHEAD_BYTES;
 
 /// Counts of the new state.
@@ -81,6 +81,33 @@ impl Tally {
             deleted: self.deleted,
             session_changes: self.sessions_opened + self.sessions_closed + self.sessions_changed,
         }
+    }
+}
+
+/// The changes of a parent's state, and what they add up to.
+pub(super) struct Changes<'k> {
+    hasher: RecordHasher<'k>,
+    pub(super) tally: Tally,
+    pub(super) list: Vec<Change>,
+}
+
+impl<'k> Changes<'k> {
+    pub(super) fn new(keys: &'k IdentityKeys) -> Self {
+        Self { hasher: RecordHasher::new(keys), tally: Tally::default(), list: Vec::new() }
+    }
+
+    /// Counts a record as it was and as it is; equal ones are no change.
+    pub(super) fn count(&mut self, old: Option<RecordRef<'_>>, new: Option<RecordRef<'_>>) -> bool {
+        let differ = old != new;
+        if differ {
+            self.tally.count(&mut self.hasher, old, new);
+        }
+        differ
+    }
+
+    /// Adds what was counted.
+    pub(super) fn push(&mut self, key: &[u8], new: Option<Record>) {
+        self.list.push(new.map_or_else(|| Change::Delete(key.into()), Change::Put));
     }
 }
 
