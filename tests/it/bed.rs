@@ -10,6 +10,28 @@ use assert_cmd::Command;
 use crate::run::{Ran, copy_over};
 use crate::stored::{Stored, files_below};
 
+/// One test for each command that changes what is stored, and for further ones.
+macro_rules! on_changing_scenes {
+    ($test:ident $(, $name:ident $scene:ident)*) => {
+        $crate::each::each!(
+            $test:
+            forget $crate::bed::FORGET,
+            forget_and_prune $crate::bed::FORGET_PRUNE,
+            prune $crate::bed::PRUNE,
+            tag $crate::bed::TAG,
+            protect $crate::bed::PROTECT,
+            copy $crate::bed::COPY,
+            repair_index $crate::bed::REPAIR_INDEX,
+            repair_snapshots $crate::bed::REPAIR_SNAPSHOTS,
+            key_add $crate::bed::KEY_ADD,
+            key_passwd $crate::bed::KEY_PASSWD,
+            key_rotate $crate::bed::KEY_ROTATE
+            $(, $name $crate::bed::$scene)*
+        );
+    };
+}
+pub(crate) use on_changing_scenes;
+
 /// A command, and what there has to be for it.
 #[derive(Clone, Copy)]
 pub struct Scene {

@@ -7,12 +7,11 @@
 use std::fs;
 use std::path::Path;
 
-use rstest::rstest;
 use testing::evolving::{EvolvingDir, Setup};
 use testing::generate::Tree;
 use testing::random::Prng;
 
-use crate::bed::{self, Bed, PLAIN, Scene};
+use crate::bed::{Bed, PLAIN, Scene, on_changing_scenes};
 use crate::run::Ran;
 use crate::stored::{Stored, files_below};
 
@@ -61,24 +60,12 @@ fn chosen(steps: u64) -> Vec<u64> {
         .collect()
 }
 
-#[rstest]
-#[case::backup(bed::BACKUP)]
-#[case::full_backup(bed::FULL)]
-#[case::forget(bed::FORGET)]
-#[case::forget_and_prune(bed::FORGET_PRUNE)]
-#[case::prune(bed::PRUNE)]
-#[case::tag(bed::TAG)]
-#[case::protect(bed::PROTECT)]
-#[case::unprotect(bed::UNPROTECT)]
-#[case::verify(bed::VERIFY)]
-#[case::check(bed::CHECK)]
-#[case::copy(bed::COPY)]
-#[case::repair_index(bed::REPAIR_INDEX)]
-#[case::repair_snapshots(bed::REPAIR_SNAPSHOTS)]
-#[case::key_add(bed::KEY_ADD)]
-#[case::key_passwd(bed::KEY_PASSWD)]
-#[case::key_rotate(bed::KEY_ROTATE)]
-fn a_death_anywhere_leaves_what_the_next_command_can_use(#[case] scene: Scene) {
+on_changing_scenes!(
+    a_death_anywhere_leaves_what_the_next_command_can_use,
+    backup BACKUP, full_backup FULL, unprotect UNPROTECT, verify VERIFY, check CHECK
+);
+
+fn a_death_anywhere_leaves_what_the_next_command_can_use(scene: Scene) {
     let bed = Bed::new(scene);
     let steps = bed.steps();
     let mut deaths = 0;

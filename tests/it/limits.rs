@@ -4,9 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rstest::rstest;
-
-use crate::bed::{self, Bed, Scene};
+use crate::bed::{Bed, Scene, on_changing_scenes};
 use crate::run::{Home, copy_over, recorded};
 
 /// A small file system in memory at a place, gone with this.
@@ -67,23 +65,11 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
     assert!(failed > 0 && done > 0, "{failed} failed, {done} done");
 }
 
+on_changing_scenes!(no_room_and_no_right_to_write, unprotect UNPROTECT, verify VERIFY);
+
 /// Everything else that writes, on a disk with no page left, with one, with two: it fails and says so, or works; what can be read
 /// is read; with room again all works.
-#[rstest]
-#[case::forget(bed::FORGET)]
-#[case::forget_and_prune(bed::FORGET_PRUNE)]
-#[case::prune(bed::PRUNE)]
-#[case::tag(bed::TAG)]
-#[case::protect(bed::PROTECT)]
-#[case::unprotect(bed::UNPROTECT)]
-#[case::verify(bed::VERIFY)]
-#[case::copy(bed::COPY)]
-#[case::repair_index(bed::REPAIR_INDEX)]
-#[case::repair_snapshots(bed::REPAIR_SNAPSHOTS)]
-#[case::key_add(bed::KEY_ADD)]
-#[case::key_passwd(bed::KEY_PASSWD)]
-#[case::key_rotate(bed::KEY_ROTATE)]
-fn no_room_and_no_right_to_write(#[case] scene: Scene) {
+fn no_room_and_no_right_to_write(scene: Scene) {
     let bed = Bed::new(scene);
     // What the command writes to: the target of a copy, else the repository.
     let written = if scene.line.starts_with("copy") { "second" } else { "repository" };

@@ -8,6 +8,7 @@ mod config;
 mod copy;
 mod damage;
 mod damage_matrix;
+mod each;
 mod faults;
 mod forget;
 mod incomplete;

@@ -10,10 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rstest::rstest;
 use testing::random::Prng;
 
-use crate::bed::{self, Bed, Scene};
+use crate::bed::{Bed, Scene, on_changing_scenes};
 use crate::run::{Ran, copy_over};
 use crate::stored::files_below;
 
@@ -177,21 +176,9 @@ fn chosen(acts: usize) -> BTreeSet<usize> {
     (0..=acts).step_by(stride).chain([acts]).collect()
 }
 
-#[rstest]
-#[case::backup(bed::BACKUP)]
-#[case::full_backup(bed::FULL)]
-#[case::forget(bed::FORGET)]
-#[case::forget_and_prune(bed::FORGET_PRUNE)]
-#[case::prune(bed::PRUNE)]
-#[case::tag(bed::TAG)]
-#[case::protect(bed::PROTECT)]
-#[case::copy(bed::COPY)]
-#[case::repair_index(bed::REPAIR_INDEX)]
-#[case::repair_snapshots(bed::REPAIR_SNAPSHOTS)]
-#[case::key_add(bed::KEY_ADD)]
-#[case::key_passwd(bed::KEY_PASSWD)]
-#[case::key_rotate(bed::KEY_ROTATE)]
-fn what_was_not_synced_is_not_missed(#[case] scene: Scene) {
+on_changing_scenes!(what_was_not_synced_is_not_missed, backup BACKUP, full_backup FULL);
+
+fn what_was_not_synced_is_not_missed(scene: Scene) {
     let bed = Bed::new(scene);
     let home = bed.stored.home.path("");
     bed.reset();
@@ -222,8 +209,8 @@ fn what_was_not_synced_is_not_missed(#[case] scene: Scene) {
             }
             put(&roots, &disk.left(seed));
             looked_at += 1;
-            let last = acts[..done].last();
-            let place = format!("{}: {done} of {} calls, seed {seed:?}, {last:?}", scene.line, acts.len());
+            let newest = acts[..done].last();
+            let place = format!("{}: {done} of {} calls, seed {seed:?}, {newest:?}", scene.line, acts.len());
             if done == acts.len() {
                 assert_eq!(list(), promised, "{place}");
                 (scene.done)(&bed);

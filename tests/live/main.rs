@@ -13,6 +13,8 @@ mod booted;
 mod client;
 mod compare;
 mod diff;
+#[path = "../it/each.rs"]
+mod each;
 mod ensembles;
 mod hostile;
 mod kills;
