@@ -1,6 +1,6 @@
 //! Comparing with a live ensemble: both sides may be one, what differs is found, and no tree is held in memory.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use testing::server::{Client as JavaClient, Server, Setup};
 use zk_connect::live::{Client, CreateMode, Op, OpResult};
@@ -8,7 +8,7 @@ use zk_format::AclList;
 
 use crate::client::{extended, options, run};
 use crate::run::Home;
-use crate::scan::{program, ran, summary};
+use crate::scan::{process, program, ran, summary};
 use crate::turn;
 
 const VALUE_BYTES: usize = 8 << 10;
@@ -30,15 +30,7 @@ async fn fill(client: &Client, from: usize, to: usize) {
 
 /// Runs the program and gives the most memory that it was seen to have, in KiB, and its exit code.
 fn peak(home: &Home, line: &str) -> (u64, i32) {
-    let mut process = Command::new(env!("CARGO_BIN_EXE_zooark-under-test"));
-    process
-        .args(line.split_whitespace())
-        .current_dir(home.path(""))
-        .env("ZOOARK_REPOSITORY", home.path("repo"))
-        .env("ZOOARK_PASSWORD", "pw")
-        .env("XDG_CACHE_HOME", home.path("cache"))
-        .stdout(Stdio::null());
-    let mut process = process.spawn().unwrap();
+    let mut process = process(home, line).stdout(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", process.id());
     let mut peak = 0;
     loop {

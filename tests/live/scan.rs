@@ -184,10 +184,15 @@ pub fn program() -> Home {
     home
 }
 
+/// The program with its repository, to be started and not waited for.
+pub fn process(home: &Home, line: &str) -> std::process::Command {
+    let mut process = home.process();
+    process.env("ZOOARK_REPOSITORY", home.path("repo")).env("ZOOARK_PASSWORD", "pw").args(line.split_whitespace());
+    process
+}
+
 pub fn ran(home: &Home, line: &str) -> Ran {
-    let mut command = home.command();
-    command.env("ZOOARK_REPOSITORY", home.path("repo")).env("ZOOARK_PASSWORD", "pw").args(line.split_whitespace());
-    Ran::of(&mut command)
+    Ran::of(&mut assert_cmd::Command::from_std(process(home, line)))
 }
 
 pub fn summary(home: &Home, line: &str, code: i32) -> serde_json::Value {

@@ -13,7 +13,7 @@ use zk_format::{Acl, AclList};
 
 use crate::client::{extended, options, run};
 use crate::run::Home;
-use crate::scan::{program, ran, summary};
+use crate::scan::{process, program, ran, summary};
 use crate::turn;
 
 /// Longer than anything here takes on the slowest machine.
@@ -28,15 +28,7 @@ struct Watch {
 impl Watch {
     fn start(home: &Home, source: &str, more: &str) -> Self {
         let line = format!("--json backup {source} --cluster watched --zk-auth-file auth --watch {more}");
-        let mut process = Command::new(env!("CARGO_BIN_EXE_zooark-under-test"));
-        process
-            .args(line.split_whitespace())
-            .current_dir(home.path(""))
-            .env("ZOOARK_REPOSITORY", home.path("repo"))
-            .env("ZOOARK_PASSWORD", "pw")
-            .env("XDG_CACHE_HOME", home.path("cache"))
-            .stdout(Stdio::piped());
-        let mut process = process.spawn().unwrap();
+        let mut process = process(home, &line).stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(process.stdout.take().unwrap());
         let (sender, messages) = channel();
         std::thread::spawn(move || {
