@@ -1,21 +1,13 @@
 #!/bin/sh
-# An ensemble that is followed, measured: `benches/watch.sh [NODES] > report`. Needs Java, the jars that
-# tests/live/fetch-zookeeper.sh fetches, and GNU time; builds zooark for release unless ZOOARK_BIN names a folder with
-# both programs. Server and client share the machine.
+# An ensemble that is followed, measured: `benches/watch.sh [NODES] > report`. What it needs is said in
+# server.sh. Server and client share the machine.
 #
 # A standalone 3.9.4 starts from generated nodes. `backup --watch` scans them once; then 100 znodes are set, five times,
 # and what the snapshot of each hundred took is printed: milliseconds, bytes and objects as the program reports them.
 set -eu
 
 nodes=${1:-100000}
-root=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
-if [ -z "${ZOOARK_BIN:-}" ]; then
-    (cd "$root" && cargo build --release -q -p cli -p testing)
-    ZOOARK_BIN=${CARGO_TARGET_DIR:-$root/target}/release
-fi
-PATH=$ZOOARK_BIN:$PATH
-jars=${ZOOARK_TEST_ZOOKEEPER:-${XDG_CACHE_HOME:-$HOME/.cache}/zooark/zookeeper}/3.9.4/lib
-work=$(mktemp -d "${TMPDIR:-/tmp}/zooark-watch.XXXXXX")
+. "$(dirname -- "$0")/server.sh"
 server= watch=
 end() {
     for process in $watch $server; do kill "$process" 2>/dev/null || :; done
@@ -24,8 +16,6 @@ end() {
 }
 trap end EXIT
 trap 'exit 1' INT TERM
-cd "$work"
-export XDG_CACHE_HOME="$work/cache" XDG_STATE_HOME="$work/state"
 
 zooark-datagen --scale "$nodes" --out src >/dev/null
 zooark --repo seed init --unencrypted >/dev/null
@@ -35,14 +25,7 @@ rm -rf seed src
 zooark --repo repo init --new-key-file key >/dev/null
 export ZOOARK_KEY_FILE="$work/key"
 
-port=${PORT:-21921}
-printf 'dataDir=%s\nclientPort=%s\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n' "$work/data" "$port" >zoo.cfg
-echo "digest super:admin" >auth
-java -Xmx3g -Dzookeeper.admin.enableServer=false -Dzookeeper.4lw.commands.whitelist='*' \
-    -Dzookeeper.extendedTypesEnabled=true -Djute.maxbuffer=8000000 \
-    -Dzookeeper.DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs= \
-    -cp "$jars/*" org.apache.zookeeper.server.quorum.QuorumPeerMain zoo.cfg >server.out 2>&1 &
-server=$!
+start_server "${PORT:-21921}" -Xmx3g -Djute.maxbuffer=8000000
 
 client() {
     { echo "connect a 127.0.0.1:$port"; cat; } | java -Xmx256m -cp "$jars/*:$jars/../classes" Workload >answers 2>&1
