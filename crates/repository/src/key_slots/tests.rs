@@ -99,6 +99,27 @@ async fn two_that_remove_the_last_two_slots_leave_one() {
     assert!(!repository.key_slots().await.unwrap().0.is_empty());
 }
 
+/// Two hosts with the same key file rotate at the same time: what either writes afterwards is read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_rotations_at_once_lose_no_key() {
+    let (simulation, none, file) = (crate::simulated::Simulation::new(), CacheOptions::none(), [key_file()]);
+    let store = simulation.store();
+    let repository = new_repository(&store, &none).await;
+    repository.add_key(&file[0], QUICK, "host").await.unwrap();
+    repository.remove_key(repository.slot().unwrap()).await.unwrap();
+    for round in 0..20 {
+        let here = open(&store, &file[0], &none).await.unwrap();
+        let there = open(&store, &file[0], &none).await.unwrap();
+        let (a, b) = tokio::join!(here.rotate_key(&file, false, false), there.rotate_key(&file, false, false));
+        for refused in [a, b].into_iter().filter_map(Result::err) {
+            assert!(refused.to_string().contains("only one `key rotate` at a time"), "{refused}");
+        }
+        let opened = open(&store, &file[0], &none).await.unwrap();
+        back_up(&opened, &format!("after {round}")).await;
+        assert_eq!(count(&opened).await, round + 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn slots_that_nothing_opens_are_named_or_removed() {
     let (store, none) = (Store::memory(), CacheOptions::none());
