@@ -109,3 +109,47 @@ fn the_policies_for_prune_and_for_restore_are_enough() {
     host.zooark("backup zookeeper --force --cluster three").ends(1).says("permission denied");
     host.zooark("check --read-data --no-cache").ends(0);
 }
+
+/// In a bucket where everything stays as it was written: what is to go is pending, and all else goes on.
+#[test]
+fn in_a_bucket_that_keeps_everything_only_deletions_are_pending() {
+    let _turn = turn::take();
+    let Some(place) = Place::new(Kind::Versitygw) else { return };
+    place.server.lock_bucket("backups", true).unwrap();
+    let host = Host(place.with_repository());
+    let owner = |line: &str| host.0.zooark(line);
+    for cluster in ["one", "two", "three"] {
+        owner(&format!("backup zookeeper --cluster {cluster}")).ends(0);
+    }
+    let ids = host.ids();
+    let forget = format!("forget {} --unsafe-allow-remove-all", ids[0]);
+    owner(&forget).ends(3).says("the store keeps 1 snapshots that were to go");
+    assert_eq!(host.ids(), ids);
+
+    // What was forgotten before the lock is garbage that stays.
+    host.0.server.lock_bucket("backups", false).unwrap();
+    owner(&forget).ends(0);
+    host.0.server.lock_bucket("backups", true).unwrap();
+    for _ in 0..2 {
+        let report = owner("prune --grace 0s --json").ends(3).json();
+        assert!(report["refused"].as_u64().unwrap() > 0 && report["deleted"]["packs"] == 0, "{report}");
+    }
+    for line in [
+        "backup zookeeper --force --cluster three",
+        "check --read-data",
+        "check --read-data --no-cache",
+        "restore latest datadir:restored",
+        "tag latest --add x",
+        "tag latest --add y",
+    ] {
+        owner(line).ends(0);
+    }
+    owner("key rotate --with-key-file key").ends(1).says("permission denied");
+    assert_eq!(host.ids().len(), 3);
+
+    host.0.server.lock_bucket("backups", false).unwrap();
+    owner("prune --grace 0s").ends(0);
+    let left = owner("prune --grace 0s --dry-run --json").ends(0).json();
+    assert_eq!(left["found"], left["needed"]);
+    owner("check --read-data --no-cache").ends(0);
+}

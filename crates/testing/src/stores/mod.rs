@@ -173,6 +173,11 @@ impl StoreServer {
         versitygw::set_policy(&self.data(), bucket, policy).with_context(|| format!("setting the policy of {bucket}"))
     }
 
+    /// Lets nothing in a bucket be changed or deleted, or lets it again; only versitygw locks.
+    pub fn lock_bucket(&self, bucket: &str, locked: bool) -> Result<()> {
+        versitygw::lock_bucket(&self.data(), bucket, locked).with_context(|| format!("locking {bucket}"))
+    }
+
     /// As `kill -9`, and waits until it is gone.
     pub fn kill(&mut self) -> Result<()> {
         match self.process.take() {

@@ -28,6 +28,19 @@ pub(super) fn set_policy(data: &Path, bucket: &str, policy: &str) -> Result<()> 
     Ok(rustix::fs::setxattr(data.join(bucket), "user.policy", policy.as_bytes(), flags)?)
 }
 
+/// Whether what is in this bucket stays as it is for a hundred years.
+pub(super) fn lock_bucket(data: &Path, bucket: &str, locked: bool) -> Result<()> {
+    let name = "user.bucket-lock";
+    if !locked {
+        return Ok(rustix::fs::removexattr(data.join(bucket), name)?);
+    }
+    let lock = concat!(
+        r#"{"Enabled":true,"CreatedAt":"2026-01-01T00:00:00Z","#,
+        r#""DefaultRetention":{"Mode":"COMPLIANCE","Days":null,"Years":100}}"#
+    );
+    Ok(rustix::fs::setxattr(data.join(bucket), name, lock.as_bytes(), rustix::fs::XattrFlags::empty())?)
+}
+
 pub(super) fn make_account(home: &Path, endpoint: &str, access: &str, secret: &str) -> Result<()> {
     let mut admin = Command::new(home.join("versitygw"));
     admin.args(["admin", "--access", ACCESS, "--secret", SECRET, "--endpoint-url", endpoint]);
