@@ -63,7 +63,7 @@ pub(crate) fn judge(evidence: &Evidence<'_>) -> (Consistency, Proof, Vec<Note>) 
     // Where the file was fuzzy a miss says nothing; where its end is known, misses are only counted behind it.
     let contradicted = proven.is_none() && first_miss.is_some_and(|miss| end.is_some_and(|end| miss.zxid > end));
     if let Some(miss) = first_miss
-        && contradicted
+        && (contradicted || !epochs_proven)
     {
         notes.push(Note::Miss(miss.clone()));
     }

@@ -90,3 +90,14 @@ fn an_epoch_needs_something_behind_its_beginning(
         expected == Consistency::Fuzzy
     );
 }
+
+/// What does not fit behind the beginning of an epoch is said, though the file before it may have been fuzzy.
+#[test]
+fn a_miss_that_leaves_an_epoch_unproven_is_named() {
+    let miss = Miss { zxid: Zxid(16), path: b"/a".to_vec(), kind: MissKind::Missing };
+    let boundaries = [(Zxid(14), Zxid(15))];
+    let known = Evidence { verdict: verdict(0, 0), first_miss: Some(&miss), boundaries: &boundaries, ..evidence() };
+    let (found, _, notes) = judge(&Evidence { end: Some(Zxid(17)), ..known });
+    assert_eq!(found, Consistency::Fuzzy);
+    assert!(notes.contains(&Note::Miss(miss.clone())), "{notes:?}");
+}
