@@ -207,11 +207,11 @@ fn open(folder: &Path) -> Result<DB, rocksdb::Error> {
         options.set_write_buffer_size(if family == Family::Blobs { 16 << 20 } else { 2 << 20 });
         options.set_compression_type(DBCompressionType::None);
         options.set_level_zero_file_num_compaction_trigger(8);
+        // Rows are found by a hash: of each block that is read, one row is of use.
+        let mut table = BlockBasedOptions::default();
+        table.set_block_size(1 << 10);
+        options.set_block_based_table_factory(&table);
         if family == Family::Blobs {
-            // Rows are found by a hash: of each block that is read, one row is of use.
-            let mut table = BlockBasedOptions::default();
-            table.set_block_size(1 << 10);
-            options.set_block_based_table_factory(&table);
             // What compaction moves about are keys; sealed blobs lie beside them.
             options.set_enable_blob_files(true);
             options.set_min_blob_size(1024);

@@ -14,7 +14,7 @@ use crate::backend::Store;
 use crate::error::RepositoryError;
 
 /// How long a claim counts after it was written last.
-const LASTS: Duration = Duration::from_secs(60);
+const LASTS: Duration = Duration::from_mins(1);
 /// How old it may be, by the holder's own clock, when it is used. The rest is for the step itself.
 const FRESH: Duration = Duration::from_secs(10);
 
