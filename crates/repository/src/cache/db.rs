@@ -209,7 +209,7 @@ fn open(folder: &Path) -> Result<DB, rocksdb::Error> {
         options.set_level_zero_file_num_compaction_trigger(8);
         // Rows are found by a hash: of each block that is read, one row is of use.
         let mut table = BlockBasedOptions::default();
-        table.set_block_size(1 << 10);
+        table.set_block_size(512);
         options.set_block_based_table_factory(&table);
         if family == Family::Blobs {
             // What compaction moves about are keys; sealed blobs lie beside them.
