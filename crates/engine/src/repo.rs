@@ -90,6 +90,12 @@ impl Repo {
         Ok(SnapshotTree::new(manifest, reader, self.inner.identity()))
     }
 
+    /// The tree of a snapshot, for who reads all of it and compares the sum of its records with the state digest.
+    pub(crate) fn tree_to_sum_up<'r>(&'r self, manifest: &'r Manifest) -> Result<SnapshotTree<'r>, EngineError> {
+        let reader = self.block_on(self.inner.reader(&[manifest]))?.for_summing_up();
+        Ok(SnapshotTree::new(manifest, reader, self.inner.identity()))
+    }
+
     /// Changes what is noted about a snapshot.
     pub fn annotate(&self, snapshot: SnapshotId, change: impl FnOnce(&mut Note)) -> Result<Note, EngineError> {
         Ok(self.block_on(self.inner.annotate(snapshot, change))?)

@@ -53,8 +53,8 @@ pub(super) fn run(
 ) -> Result<RestoreSummary, EngineError> {
     let started = Instant::now();
     let manifest = &request.snapshot.manifest;
-    let tree = repo.tree(manifest)?;
     let whole = request.path.is_empty();
+    let tree = if whole { repo.tree_to_sum_up(manifest) } else { repo.tree(manifest) }?;
     let contents = contents(&tree, request)?;
     let zxid = parse_zxid(&plan.file_zxid).unwrap_or_default();
     let mut summary = RestoreSummary {
