@@ -238,7 +238,6 @@ impl Bed {
 
     /// Runs the scene's command, opened in this way.
     pub fn run_again(&self, access: &str) -> Ran {
-        a_minute_passes(&self.stored);
         let own = if self.scene.line.contains("--password-file ") { "" } else { access };
         self.stored.home.zooark(&format!("--repo repository {own} {}", self.scene.line))
     }
@@ -286,6 +285,7 @@ impl Bed {
     pub fn recovers(&self, place: &str) {
         let access = self.way_in(place);
         self.holds(access, place, self.scene.is_whole);
+        a_minute_passes(&self.stored);
         let again = self.run_again(access);
         assert!(self.scene.again.contains(&again.code), "{place}: {again:?}");
         assert!(!again.stderr.contains("panicked"), "{place}: {again:?}");
