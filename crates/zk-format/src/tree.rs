@@ -22,6 +22,7 @@ use crate::file_snap::{
     Entry, ReadLimits, Session, SnapError, SnapProblem, UnresolvedAcl, entry_node, entry_outline, entry_path,
 };
 use crate::key;
+use crate::path;
 use crate::types::{AclList, NodeOutline, NodeRef, Zxid};
 
 /// See the module's head.
@@ -57,6 +58,20 @@ impl FlatTree {
     /// data, open ACLs and stats of zeros, at zxid 0.
     pub fn empty() -> Self {
         read::empty()
+    }
+
+    /// Whether nothing was changed yet: the file is named 0, and there are only the server's own nodes with stats of zeros.
+    /// Such a file shows the state at 0 whatever was committed while it was written: what it had seen of that would
+    /// be there.
+    pub fn is_initial(&self) -> bool {
+        let untouched = |node: NodeRef<'_>| {
+            let NodeRef { path, stat, .. } = node;
+            path == path::CONFIG
+                || [b"".as_slice(), path::ZOOKEEPER, path::QUOTA].contains(&path)
+                    && [stat.czxid, stat.mzxid, stat.pzxid].iter().all(|zxid| zxid.0 <= 0)
+                    && stat.version.max(stat.aversion).max(stat.cversion) <= 0
+        };
+        self.zxid == Zxid(0) && self.len() <= 4 && self.iter().all(untouched)
     }
 
     /// How many nodes there are; at least the root.

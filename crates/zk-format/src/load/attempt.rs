@@ -165,7 +165,7 @@ impl<'a> Attempt<'a> {
     /// Where the writing of the file ended at the latest, as far as it is known before the logs are read.
     fn end_of_writing(&self, base: &Base) -> Option<Zxid> {
         let tree = &base.tree;
-        if base.path.is_none() {
+        if base.path.is_none() || tree.is_initial() {
             return Some(tree.zxid());
         }
         let trailers = tree.stated_digest().map(|stated| stated.zxid).max(tree.last_zxid());

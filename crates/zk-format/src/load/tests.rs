@@ -312,6 +312,34 @@ fn a_new_epoch_needs_proof() {
     }
 }
 
+/// The first file of an ensemble is named 0, and the first epoch begins behind it.
+#[test]
+fn a_file_of_nothing_is_the_state_at_zero() {
+    for is_empty in [true, false] {
+        let mut model = Model::new();
+        model.digests = false;
+        let place = place();
+        let empty = model.snapshot(Trailers::None);
+        model.run(&Op::Epoch);
+        model.create("/a");
+        // A server that began to write at 0 may have seen this.
+        write_snapshot(&place.folder, Zxid(0), &if is_empty { empty } else { model.snapshot(Trailers::None) });
+        model.create("/a/b");
+        write_log(&place.folder, &model.log);
+        let server = || Some(model.zxid);
+        let options = LoadOptions { server_zxid: Some(&server), ..LoadOptions::default() };
+        let loaded = load(&place.dir, &options).unwrap();
+        model.assert_same(&loaded.tree);
+        if is_empty {
+            assert_eq!((loaded.consistency, loaded.proof), (Consistency::Exact, Proof::Replay));
+            assert_eq!(loaded.notes, []);
+        } else {
+            assert_eq!(loaded.consistency, Consistency::Fuzzy);
+            assert_eq!(loaded.notes, [Note::EpochUnproven { before: Zxid(0), first: Zxid::new(1, 1) }]);
+        }
+    }
+}
+
 #[test]
 fn a_digest_that_is_not_the_trees_is_said() {
     let (place, mut middle, _) = story(true, Trailers::Digest);
