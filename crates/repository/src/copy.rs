@@ -75,7 +75,7 @@ impl<'r> Copier<'r> {
                 (self.reseal(manifest, &reader, &session)?, StateDigest(manifest.body.fields.state_digest))
             } else {
                 let tables = self.recut(manifest, &reader, &session)?;
-                (tables, self.digest(manifest, &reader).map_err(table_error)?)
+                (tables, self.digest(manifest, &reader)?)
             };
             let mut fields = manifest.body.fields.clone();
             fields.original = Some(manifest.id);
@@ -110,7 +110,7 @@ impl<'r> Copier<'r> {
         let parent: Vec<TableRoot> = session.parent().map(Manifest::tables).unwrap_or_default();
         for root in manifest.tables().into_iter().filter(|root| !parent.contains(root)) {
             let table = Stack::new(vec![root], reader, self.from.identity());
-            let blobs: Vec<(BlobId, BlobKind)> = table.blobs().map_err(table_error)?.into_iter().collect();
+            let blobs: Vec<(BlobId, BlobKind)> = table.blobs()?.into_iter().collect();
             // Nodes and lists are read back while the snapshot is put together, wherever they are.
             let is_wanted = |(id, kind): &(BlobId, BlobKind)| {
                 matches!(kind, BlobKind::Node | BlobKind::Refs) || !session.reaches(id)
@@ -157,7 +157,7 @@ impl<'r> Copier<'r> {
                     recut_run(reader, &root, to, session, span, seen)
                 }
             };
-            let built = built.map_err(table_error)?;
+            let built = built?;
             tables.push(built.root.clone());
             if let Some(id) = root.root {
                 self.tables.insert(id, built);
@@ -248,8 +248,4 @@ fn finished(
     }
     let id = manifest.tables().first().and_then(|base| base.root).unwrap_or(BlobId([0; 32]));
     Err(TableError::Inconsistent { id, kind: BlobKind::Node, what: "the digest of the snapshot's records" })
-}
-
-fn table_error(error: TableError) -> RepositoryError {
-    RepositoryError::Table { source: Box::new(error) }
 }

@@ -255,6 +255,12 @@ pub(crate) fn error_text(error: &dyn std::error::Error) -> String {
     text
 }
 
+impl From<crate::table::TableError> for RepositoryError {
+    fn from(source: crate::table::TableError) -> Self {
+        Self::Table { source: Box::new(source) }
+    }
+}
+
 impl From<CryptoError> for RepositoryError {
     fn from(error: CryptoError) -> Self {
         Self::writing("a key", error)

@@ -175,7 +175,7 @@ pub(super) fn check_digests(
     inventory: &Inventory,
     stats: &mut CheckStats,
     tell: &mut dyn FnMut(Finding),
-) {
+) -> Result<(), RepositoryError> {
     for batch in inventory.snapshots.chunks(BATCH) {
         let results: Vec<_> = batch.par_iter().map(|manifest| digest(shared, manifest)).collect();
         for (manifest, result) in batch.iter().zip(results) {
@@ -183,7 +183,8 @@ pub(super) fn check_digests(
             let problem = match result {
                 Ok(digest) if digest.0 == manifest.body.fields.state_digest => continue,
                 Ok(_) => "its merged records do not have the digest that was recorded".to_owned(),
-                Err(e) => error_text(&e),
+                Err(e) if e.is_loss() => error_text(&e),
+                Err(e) => return Err(e.into()),
             };
             tell(Finding {
                 severity: Severity::Damage,
@@ -195,6 +196,7 @@ pub(super) fn check_digests(
             });
         }
     }
+    Ok(())
 }
 
 /// Merges a snapshot's stack and sums its records.

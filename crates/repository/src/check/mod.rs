@@ -127,7 +127,7 @@ pub fn check(
     let inventory = objects::check_objects(&shared, options, &mut stats, &mut tell)?;
     data::check_packs(&shared, &inventory, &mut stats, &mut tell)?;
     if options.digests {
-        data::check_digests(&shared, &inventory, &mut stats, &mut tell);
+        data::check_digests(&shared, &inventory, &mut stats, &mut tell)?;
     }
     (stats.damage, stats.notices) = counts;
     Ok(stats)

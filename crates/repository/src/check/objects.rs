@@ -97,7 +97,7 @@ pub(super) fn check_objects(
         }
     }
     missing_packs(&packs, &inventory, tell);
-    check_tables(shared, &mut inventory, !options.digests, tell);
+    check_tables(shared, &mut inventory, !options.digests, tell)?;
     Ok(inventory)
 }
 
@@ -282,7 +282,12 @@ fn missing_packs(packs: &BTreeMap<PackId, u64>, inventory: &Inventory, tell: Tel
 }
 
 /// Walks every table once, however many snapshots have it.
-fn check_tables(shared: &Arc<Shared>, inventory: &mut Inventory, keep_places: bool, tell: Tell<'_>) {
+fn check_tables(
+    shared: &Arc<Shared>,
+    inventory: &mut Inventory,
+    keep_places: bool,
+    tell: Tell<'_>,
+) -> Result<(), RepositoryError> {
     let reader = BlobReader::new(Arc::clone(shared));
     let mut seen: HashMap<(Option<BlobId>, Vec<PackId>), Vec<SnapshotId>> = HashMap::new();
     let mut tables: Vec<&StackTable> = Vec::new();
@@ -313,6 +318,8 @@ fn check_tables(shared: &Arc<Shared>, inventory: &mut Inventory, keep_places: bo
                     leaves_found.extend(leaves.into_iter().filter(is_chosen).map(|leaf| (leaf.id, leaf)));
                 }
             }
+            // What cannot be reached just now is no damage.
+            (Err(e), _) | (_, Err(e)) if !e.is_loss() => return Err(e.into()),
             (Err(e), _) | (_, Err(e)) => tell(broken_table(&name, &e, &users)),
         }
         let packs: BTreeSet<PackId> =
@@ -320,6 +327,7 @@ fn check_tables(shared: &Arc<Shared>, inventory: &mut Inventory, keep_places: bo
         report_unlocated(shared, &packs, &name, &blobs, &users, tell);
     }
     inventory.leaves = leaves_found;
+    Ok(())
 }
 
 fn broken_table(name: &str, error: &TableError, users: &[SnapshotId]) -> Finding {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::salvage::{Examiner, Left, Lost};
 use crate::blobs::{BlobSink, BlobSource, Layered, MemoryBlobs};
-use crate::error::RepositoryError;
 use crate::ids::{BlobId, IdentityKeys};
 use crate::manifest::Manifest;
 use crate::record::{Change, Record, RecordFlags, RecordRef, RecordStat, Value, ValueRef, session_of};
@@ -196,11 +195,6 @@ pub(super) fn parent_key(key: &[u8]) -> Option<Vec<u8>> {
         return Some(Vec::new());
     }
     Some([above, &[0], name].concat())
-}
-
-/// What a rewriting error is for the caller.
-pub(super) fn table_error(error: TableError) -> RepositoryError {
-    RepositoryError::Table { source: Box::new(error) }
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::rewrite::{Rewritten, rewrite, table_error};
+use super::rewrite::{Rewritten, rewrite};
 use super::salvage::{Examiner, Left, Lost, lost_ranges};
 use super::{Step, Stock, Unreadable};
 use crate::backend::StoreErrorKind;
@@ -124,14 +124,14 @@ impl Repository {
         let mut damaged = Vec::new();
         for manifest in stock.manifests.iter().filter(|m| is_wanted(&m.id)) {
             done.snapshots = done.snapshots.saturating_add(1);
-            let mut left = examiner.examine(manifest, options.read_data).map_err(table_error)?;
+            let mut left = examiner.examine(manifest, options.read_data)?;
             let is_resealed = resealed.remove(&manifest.path);
             if left.iter().all(|left| left.is_whole()) && !is_resealed {
                 continue;
             }
             if !options.read_data {
                 // Whoever writes it again reads all of it.
-                left = examiner.examine(manifest, true).map_err(table_error)?;
+                left = examiner.examine(manifest, true)?;
             }
             damaged.push(Damaged { manifest: manifest.clone(), left });
         }
@@ -242,7 +242,7 @@ impl Repository {
             let keys = self.identity();
             let raw_bytes = |record: &RecordRef<'_>| describe.raw_bytes(record);
             let written = rewrite(examiner, manifest, &damaged.left, keys, &session, &session.reader(), &raw_bytes);
-            let written = written.map_err(table_error)?;
+            let written = written?;
             mended.nodes = written.nodes;
             mended.gaps = gaps(&lost_ranges(&manifest.body.stack, &damaged.left), &written.lost, describe);
             if written.nodes == 0 && manifest.body.fields.nodes > 0 {
