@@ -188,11 +188,18 @@ impl Keyring {
         Ok(Self { identity: self.identity.clone(), keys: BTreeMap::from([(1, SecretKey::random()?)]) })
     }
 
-    /// Adds the encryption keys of another keyring of the same repository that this one lacks.
-    pub(crate) fn join(&mut self, other: &Self) {
+    /// Adds the encryption keys of another keyring of the same repository that this one lacks. Does nothing and says so where
+    /// both have a key of one number, and not the same.
+    #[must_use]
+    pub(crate) fn join(&mut self, other: &Self) -> bool {
+        let agree = |(number, key): (&u32, &SecretKey)| self.keys.get(number).is_none_or(|own| own == key);
+        if !other.keys.iter().all(agree) {
+            return false;
+        }
         for (number, key) in &other.keys {
             self.keys.entry(*number).or_insert_with(|| key.clone());
         }
+        true
     }
 
     /// Adds a new encryption key and returns its number.
@@ -365,7 +372,9 @@ mod tests {
         let mut keyring = Keyring::generate().unwrap();
         let before = Crypto::encrypted(repository, &keyring);
         let old = before.new_object_key().unwrap();
-        assert_eq!(keyring.rotate().unwrap(), 2);
+        let mut elsewhere = keyring.clone();
+        assert_eq!((keyring.rotate().unwrap(), elsewhere.rotate().unwrap()), (2, 2));
+        assert!(!elsewhere.join(&keyring), "neither key is dropped for the other");
         let after = Crypto::encrypted(repository, &keyring);
         let mut sealed = vec![0; NONCE_LEN];
         old.seal(&after.blob_aad(&id, BlobKind::Leaf), &mut sealed).unwrap();

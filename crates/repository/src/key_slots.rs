@@ -38,6 +38,7 @@ impl Repository {
         costs: Costs,
         label: &str,
     ) -> Result<String, RepositoryError> {
+        self.slot_is_current().await?;
         let slot = make_slot(self.id(), self.secrets()?, credentials, costs, label, now_ms())?;
         self.shared.store.put(&slot.path, slot.bytes.into()).await?;
         Ok(slot.path)
@@ -71,6 +72,23 @@ impl Repository {
         Ok(self.key_slots().await?.0.iter().any(|slot| slot.path != path))
     }
 
+    /// Refuses where the slot that was opened came from this host's cache and is another in the store by now: it may lack
+    /// keys.
+    async fn slot_is_current(&self) -> Result<(), RepositoryError> {
+        let fact = self.shared.cache.fact(SLOT_FACT);
+        let known = fact.as_deref().and_then(split_slot_fact).filter(|(path, _)| Some(*path) == self.slot());
+        let Some((path, known)) = known else { return Ok(()) };
+        match self.shared.store.get(path, MAX_SLOT).await {
+            Ok(there) if *there == *known => return Ok(()),
+            Err(e) if !e.is_not_found() => return Err(e.into()),
+            _ => {}
+        }
+        let what =
+            format!("{path} was changed since this host read it last; run the command again, which reads it anew");
+        forget_slot(&self.shared.cache);
+        Err(RepositoryError::KeyRefused { what })
+    }
+
     /// Replaces the slot that was opened by one that opens with `credentials`: the new one is there before the old goes.
     pub async fn replace_key(
         &self,
@@ -80,6 +98,8 @@ impl Repository {
     ) -> Result<String, RepositoryError> {
         let path = self.add_key(credentials, costs, label).await?;
         if let Some(old) = self.slot().filter(|old| *old != path) {
+            // Another host may have rotated the keys meanwhile.
+            self.slot_is_current().await?;
             self.remove_key(old).await?;
         }
         Ok(path)

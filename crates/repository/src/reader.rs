@@ -104,9 +104,11 @@ impl BlobReader {
 
     /// For who reads every record and compares their sum with the snapshot's state digest: that says more than the ids of the
     /// leaves, which need not be hashed, too. Their seals are verified as ever, with the id that each was sealed under.
+    ///
+    /// Where nothing is encrypted anybody can seal, and sums can be forged with patience: there, nothing changes.
     #[must_use]
     pub fn for_summing_up(self) -> Self {
-        Self { sums_up: true, ..self }
+        Self { sums_up: self.shared.crypto.is_encrypted(), ..self }
     }
 
     /// Packs in which blobs turned out to be damaged so far, even if another copy could be read.

@@ -71,7 +71,7 @@ impl FlatTree {
                     && [stat.czxid, stat.mzxid, stat.pzxid].iter().all(|zxid| zxid.0 <= 0)
                     && stat.version.max(stat.aversion).max(stat.cversion) <= 0
         };
-        self.zxid == Zxid(0) && self.len() <= 4 && self.iter().all(untouched)
+        self.zxid == Zxid(0) && self.sessions.is_empty() && self.len() <= 4 && self.iter().all(untouched)
     }
 
     /// How many nodes there are; at least the root.

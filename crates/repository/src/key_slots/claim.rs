@@ -73,14 +73,14 @@ impl<'a> Claim<'a> {
 
     /// To be called before every step: whoever is held up for long may have been taken for dead.
     pub(super) async fn renew(&mut self) -> Result<(), RepositoryError> {
-        if self.written.elapsed() < FRESH {
-            return Ok(());
-        }
         let began = Instant::now();
-        // The clock of a machine that slept may not tell.
+        // The clock of a machine that slept may not tell: whoever took this one for dead deleted its claim.
         match self.store.head(&self.path).await {
             Err(e) if e.is_not_found() => return Err(self.held_up()),
             other => drop(other?),
+        }
+        if self.written.elapsed() < FRESH {
+            return Ok(());
         }
         self.put().await?;
         if self.written.elapsed() >= LASTS {
@@ -88,6 +88,12 @@ impl<'a> Claim<'a> {
         }
         self.written = began;
         Ok(())
+    }
+
+    /// Does a step that must not outlast the claim.
+    pub(super) async fn within<T>(&self, step: impl Future<Output = T>) -> Result<T, RepositoryError> {
+        let left = LASTS.saturating_sub(self.written.elapsed()).saturating_sub(FRESH);
+        tokio::time::timeout(left, step).await.map_err(|_| self.held_up())
     }
 
     fn held_up(&self) -> RepositoryError {

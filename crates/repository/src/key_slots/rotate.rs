@@ -56,7 +56,14 @@ impl Repository {
             let bytes = self.shared.store.get(&object.path, MAX_SLOT).await?;
             match self.opens(&object.path, &bytes, credentials).await? {
                 Some((at, found)) => {
-                    keyring.join(&found);
+                    if !keyring.join(&found) {
+                        let what = format!(
+                            "{} has another key of a number that is in use, and either would be lost; remove that slot, or open with \
+                             it and remove the others",
+                            object.path
+                        );
+                        return Err(RepositoryError::KeyRefused { what });
+                    }
                     opened.push((at, slot_info(&object.path, &bytes)?));
                 }
                 None => others.push(object.path),
@@ -83,7 +90,7 @@ impl Repository {
             let Some(credentials) = credentials.get(at) else { continue };
             let slot = self.rewritten(&keyring, credentials, &info).await?;
             claim.renew().await?;
-            self.shared.store.put(&slot.path, slot.bytes.clone().into()).await?;
+            claim.within(self.shared.store.put(&slot.path, slot.bytes.clone().into())).await??;
             if self.slot() == Some(&info.path) {
                 remember_slot(&self.shared.cache, &slot.path, &slot.bytes);
             }

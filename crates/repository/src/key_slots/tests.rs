@@ -172,6 +172,28 @@ async fn a_host_that_kept_its_slot_reads_it_again_after_a_rotation() {
     assert_eq!(count(&open(&store, &file, &cached).await.unwrap()).await, 1);
 }
 
+/// Another host rotated since: a slot made of the old one would lack the new key, and replace the only one that has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_slot_is_made_of_one_that_is_old() {
+    let (store, none, root) = (Store::memory(), CacheOptions::none(), tempfile::tempdir().unwrap());
+    let cached = CacheOptions::at(root.path());
+    let repository = new_repository(&store, &none).await;
+    let file = key_file();
+    repository.add_key(&file, QUICK, "host").await.unwrap();
+    drop(open(&store, &file, &cached).await.unwrap());
+    repository.rotate_key(&[password(), file.clone()], false, false).await.unwrap();
+    back_up(&reopen(&store, &none).await, "new").await;
+    let behind = open(&store, &file, &cached).await.unwrap();
+    let before = store.list_sorted("keys/").await.unwrap();
+    let refused = behind.replace_key(&Credentials::password("another"), QUICK, "").await.unwrap_err();
+    assert!(refused.to_string().contains("was changed since"), "{refused}");
+    assert_eq!(store.list_sorted("keys/").await.unwrap(), before);
+    drop(behind);
+    let anew = open(&store, &file, &cached).await.unwrap();
+    anew.replace_key(&Credentials::password("another"), QUICK, "").await.unwrap();
+    assert_eq!(count(&open(&store, &Credentials::password("another"), &none).await.unwrap()).await, 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_password_replaces_the_old_one() {
     let (store, root) = (Store::memory(), tempfile::tempdir().unwrap());

@@ -131,12 +131,15 @@ impl<'a> Body<'a> {
         if header.kind == 14 { read_multi(reader, context) } else { read_single(reader, context) }
     }
 
-    /// Whether it changes, makes or removes nodes: what can fit a state, or not.
+    /// Whether it changes, makes or removes nodes that are not the server's own: what can fit a state, or not.
     pub fn changes_nodes(&self) -> bool {
         match self {
             Self::CreateSession { .. } | Self::Error { .. } | Self::Check { .. } => false,
-            Self::CloseSession { paths } => paths.as_ref().is_some_and(|paths| !paths.is_empty()),
-            Self::Create(_) | Self::Delete { .. } | Self::SetData { .. } | Self::SetAcl { .. } => true,
+            Self::CloseSession { paths } => paths.iter().flatten().any(|path| !path::is_reserved(path)),
+            Self::Create(Create { path, .. })
+            | Self::Delete { path, .. }
+            | Self::SetData { path, .. }
+            | Self::SetAcl { path, .. } => !path::is_reserved(path),
             Self::Multi { parts } => !self.is_failed_multi() && parts.iter().any(|part| part.body.changes_nodes()),
         }
     }
