@@ -145,17 +145,19 @@ pub const REPAIR_SNAPSHOTS: Scene = Scene {
 
 /// Lets everything in the repository be three days older, for a prune that has waited.
 pub fn age(stored: &Stored) {
-    let then = SystemTime::now() - Duration::from_hours(72);
-    for file in stored.objects() {
-        fs::File::options().write(true).open(file).unwrap().set_modified(then).unwrap();
-    }
+    were_written(stored.objects(), Duration::from_hours(72));
 }
 
 /// What was claimed for a minute is free again, as if that time had passed.
 fn a_minute_passes(stored: &Stored) {
-    let then = SystemTime::now() - Duration::from_mins(1);
-    for claim in stored.objects().iter().filter(|path| path.to_string_lossy().contains("/lease/")) {
-        fs::File::options().write(true).open(claim).unwrap().set_modified(then).unwrap();
+    let claims = stored.objects().into_iter().filter(|path| path.to_string_lossy().contains("/lease/"));
+    were_written(claims, Duration::from_mins(1));
+}
+
+fn were_written(files: impl IntoIterator<Item = PathBuf>, ago: Duration) {
+    let then = SystemTime::now() - ago;
+    for file in files {
+        fs::File::options().write(true).open(file).unwrap().set_modified(then).unwrap();
     }
 }
 

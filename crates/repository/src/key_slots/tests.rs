@@ -155,16 +155,23 @@ async fn a_rotation_that_crashed_is_mended_by_the_next() {
     assert_eq!(count(&open(&store, &file, &none).await.unwrap()).await, 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_that_kept_its_slot_reads_it_again_after_a_rotation() {
-    let (store, none, root) = (Store::memory(), CacheOptions::none(), tempfile::tempdir().unwrap());
-    let cached = CacheOptions::at(root.path());
-    let repository = new_repository(&store, &none).await;
+/// A key file whose slot a host has in its cache as it was before another rotated and backed up.
+async fn kept_before_a_rotation(store: &Store, cached: &CacheOptions) -> Credentials {
+    let none = CacheOptions::none();
+    let repository = new_repository(store, &none).await;
     let file = key_file();
     repository.add_key(&file, QUICK, "host").await.unwrap();
-    drop(open(&store, &file, &cached).await.unwrap());
+    drop(open(store, &file, cached).await.unwrap());
     repository.rotate_key(&[password(), file.clone()], false, false).await.unwrap();
-    back_up(&reopen(&store, &none).await, "new").await;
+    back_up(&reopen(store, &none).await, "new").await;
+    file
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_kept_its_slot_reads_it_again_after_a_rotation() {
+    let (store, root) = (Store::memory(), tempfile::tempdir().unwrap());
+    let cached = CacheOptions::at(root.path());
+    let file = kept_before_a_rotation(&store, &cached).await;
     let first = open(&store, &file, &cached).await.unwrap();
     let damaged = first.snapshots().await.unwrap().damaged;
     assert!(damaged.len() == 1 && damaged[0].1.is_unknown_key(), "{damaged:?}");
@@ -175,14 +182,9 @@ async fn a_host_that_kept_its_slot_reads_it_again_after_a_rotation() {
 /// Another host rotated since: a slot made of the old one would lack the new key, and replace the only one that has it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_slot_is_made_of_one_that_is_old() {
-    let (store, none, root) = (Store::memory(), CacheOptions::none(), tempfile::tempdir().unwrap());
+    let (store, root) = (Store::memory(), tempfile::tempdir().unwrap());
     let cached = CacheOptions::at(root.path());
-    let repository = new_repository(&store, &none).await;
-    let file = key_file();
-    repository.add_key(&file, QUICK, "host").await.unwrap();
-    drop(open(&store, &file, &cached).await.unwrap());
-    repository.rotate_key(&[password(), file.clone()], false, false).await.unwrap();
-    back_up(&reopen(&store, &none).await, "new").await;
+    let file = kept_before_a_rotation(&store, &cached).await;
     let behind = open(&store, &file, &cached).await.unwrap();
     let before = store.list_sorted("keys/").await.unwrap();
     let refused = behind.replace_key(&Credentials::password("another"), QUICK, "").await.unwrap_err();
@@ -191,7 +193,7 @@ async fn no_slot_is_made_of_one_that_is_old() {
     drop(behind);
     let anew = open(&store, &file, &cached).await.unwrap();
     anew.replace_key(&Credentials::password("another"), QUICK, "").await.unwrap();
-    assert_eq!(count(&open(&store, &Credentials::password("another"), &none).await.unwrap()).await, 1);
+    assert_eq!(count(&open(&store, &Credentials::password("another"), &CacheOptions::none()).await.unwrap()).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
