@@ -51,17 +51,26 @@ fn often() -> Setup {
 #[case("3.9.4")]
 fn without_digests_strict_replay_is_the_proof(#[case] version: &str) {
     let _turn = turn::take();
+    // Now and then a server's fuzzy file lacks an ACL that was new while it was written. We read the log past that; a 3.9 server
+    // ends at its next start, a 3.6 server cannot read that node any more, and there is nothing to compare with. Another is asked.
+    assert!((0..6).any(|_| strict_replay_proves(version)), "no server could read its own files");
+}
+
+/// Whether the server could read its own files after a start; then all the rest was looked at.
+fn strict_replay_proves(version: &str) -> bool {
     let (mut server, seen) = worked(version, often().property("zookeeper.digest.enabled=false"));
     let state = read_both(&mut server, &seen);
     assert_eq!(state.tree.base().stated_digest(), None);
     assert_ne!(state.proof, Proof::Digest);
     // A start writes a snapshot file of a state at rest; what follows continues it strictly.
-    server.start_again().unwrap();
+    match server.start_again() {
+        Err(e) if format!("{e:#}").contains("before it was serving") => return false,
+        other => other.unwrap(),
+    }
     let mut client = Client::connect(version, &server.address()).unwrap();
     client.run(CHURN).unwrap();
     let seen = match client.dump() {
-        // The server itself cannot read a node whose ACL its own file lacks: there is nothing to compare with.
-        Err(e) if version == "3.6.4" && format!("{e:#}").contains("getData -5") => return,
+        Err(e) if format!("{e:#}").contains("getData -5") => return false,
         other => other.unwrap(),
     };
     let after = load_live(&server);
@@ -71,6 +80,7 @@ fn without_digests_strict_replay_is_the_proof(#[case] version: &str) {
     let increment = load_increment(&dir(&server), &base, &base.state(), &IncrementOptions::default()).unwrap();
     assert_eq!(increment.proof, Proof::Replay);
     assert_eq!(increment.digest, Some(after.digest));
+    true
 }
 
 /// A JVM in a locale without UTF-8 reads `?` for each other character when it computes digests.
