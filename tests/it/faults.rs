@@ -26,6 +26,7 @@ const SCENES: [Scene; 12] = [
 #[rstest]
 #[case::before_the_effect("fail")]
 #[case::after_the_effect("do-then-fail")]
+#[case::of_the_disk("unreadable")]
 fn requests_that_fail_leave_what_the_next_command_can_use(#[case] how: &str) {
     let often: &[u64] = if testing::server::long() { &[1, 2, 3, 4, 5, 6, 7, 9, 11, 14, 18, 25] } else { &[4] };
     let mut failed = 0;
@@ -39,12 +40,34 @@ fn requests_that_fail_leave_what_the_next_command_can_use(#[case] how: &str) {
             assert!((0..=12).contains(&ran.code), "{place}");
             if ran.code != 0 {
                 failed += 1;
-                assert!(!ran.stderr.is_empty(), "{place}");
+                assert!(!ran.stderr.is_empty() || ran.stdout.contains("DAMAGE: "), "{place}");
             }
             bed.recovers(&place);
         }
     }
     assert!(failed >= SCENES.len() / 2, "{failed} failed");
+}
+
+/// What a disk cannot read is found, one object after the other, and nothing is given up for it.
+#[test]
+fn what_a_disk_cannot_read_is_named_and_kept() {
+    let stored = Stored::new();
+    let before = stored.objects();
+    let with = |line: &str| {
+        let words = line.split_whitespace();
+        Ran::of(stored.command().args(words).env("ZOOARK_TEST_STORE", "unreadable 1 packs/"))
+    };
+    let packs = before.iter().filter(|path| path.to_string_lossy().contains("/packs/")).count();
+    let found = with("--no-cache check").ends(4).stdout;
+    assert_eq!(found.matches("DAMAGE: packs/").count(), packs, "{found}");
+    assert!(found.contains("the disk cannot read it"), "{found}");
+    with("--no-cache dump latest").ends(1).says("the disk cannot read it");
+    for repair in ["repair index", "repair snapshots --forget", "prune --grace 0s --yes"] {
+        with(&format!("--no-cache {repair}"));
+        let left = stored.objects();
+        assert!(before.iter().all(|path| left.contains(path)), "{repair}");
+    }
+    stored.zooark("--no-cache check --read-data").ends(0);
 }
 
 /// What a store asks for again is asked again: the command works as ever.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::run::Ran;
 use crate::stored::{Stored, files_below};
 
 /// Names and numbers differ from run to run; words do not.
@@ -65,6 +66,14 @@ fn said(harm: impl FnOnce(&Stored), lines: &[&str]) -> String {
     ran.collect()
 }
 
+/// What `check` prints where the disk cannot read a pack.
+fn unreadable() -> String {
+    let stored = Stored::new();
+    let mut command = stored.command();
+    command.args(["--no-cache", "check"]).env("ZOOARK_TEST_STORE", "unreadable 1 packs/");
+    Ran::of(&mut command).stdout
+}
+
 #[test]
 fn the_findings_shown_are_those_that_are_printed() {
     let everything = [
@@ -98,6 +107,7 @@ fn the_findings_shown_are_those_that_are_printed() {
         said(|stored| nonsense(stored, &format!("catalog/{ULID}")), &["check", "repair index"]),
         said(|stored| nonsense(stored, "keys/0123456789abcdef"), &["check"]),
         said(|stored| nonsense(stored, "letter"), &["check"]),
+        unreadable(),
     ]
     .concat();
     if let Some(file) = std::env::var_os("ZOOARK_SHOW_FINDINGS") {

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 
+use crate::backend::StoreError;
 use crate::ids::{BlobId, BlobKind, IdentityKeys};
 
 /// Why a blob could not be read or written.
@@ -43,6 +44,16 @@ pub enum BlobError {
         /// The store's error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl BlobError {
+    /// Whether this blob, or the pack it is in, is at fault, not the store: others may well be read.
+    pub fn is_of_the_object(&self) -> bool {
+        match self {
+            Self::Missing { .. } | Self::Damaged { .. } => true,
+            Self::Store { source, .. } => source.downcast_ref::<StoreError>().is_some_and(StoreError::is_of_the_object),
+        }
+    }
 }
 
 /// Gives plaintext blobs by id. What it returns hashes to the id: implementations verify on every read.

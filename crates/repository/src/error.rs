@@ -1,6 +1,6 @@
 //! What can go wrong with a repository, by what the caller can do about it.
 
-use crate::backend::StoreError;
+use crate::backend::{StoreError, StoreErrorKind};
 use crate::blobs::BlobError;
 use crate::codec::CodecError;
 use crate::crypto::CryptoError;
@@ -229,14 +229,15 @@ impl RepositoryError {
             | Self::Inconsistent { .. }
             | Self::PackMissing { .. }
             | Self::Blob(BlobError::Missing { .. } | BlobError::Damaged { .. }) => true,
-            Self::Store(e) => {
-                matches!(
-                    e.kind,
-                    crate::backend::StoreErrorKind::TooShort | crate::backend::StoreErrorKind::TooLarge { .. }
-                )
-            }
+            // What a disk cannot read may be there again tomorrow: nothing is given up for that.
+            Self::Store(e) => e.is_of_the_object() && e.kind != StoreErrorKind::Unreadable,
             _ => false,
         }
+    }
+
+    /// Whether one object is at fault and the store can be used otherwise.
+    pub(crate) fn is_of_the_object(&self) -> bool {
+        self.is_damage() || matches!(self, Self::Store(e) if e.is_of_the_object())
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use crate::backend::{StoreError, StoreErrorKind};
 use crate::blobs::{BlobError, BlobSource};
 use crate::crypto::WrappedKey;
-use crate::error::RepositoryError;
+use crate::error::{RepositoryError, error_text};
 use crate::ids::{BlobId, BlobKind, PackId};
 use crate::locations::Location;
 use crate::pack::{pack_of_path, pack_path};
@@ -229,10 +229,14 @@ impl BlobSource for BlobReader {
                         self.shared.forget_pack(at.pack);
                         gone = Some(at.pack);
                     }
-                    // A pack that ends too early is damaged, not out of reach.
-                    Err(e) if e.kind == StoreErrorKind::TooShort => {
-                        let (location, what) = (pack_path(at.pack), "the pack ends before it".to_owned());
-                        let damaged = BlobError::Damaged { id: *id, kind, location, what };
+                    // The pack is damaged, not out of reach; unless the disk fails, which may pass.
+                    Err(e) if e.is_of_the_object() => {
+                        let damaged = match e.kind {
+                            StoreErrorKind::Unreadable => store_failed(Box::new(e)),
+                            _ => {
+                                BlobError::Damaged { id: *id, kind, location: pack_path(at.pack), what: error_text(&e) }
+                            }
+                        };
                         return self.instead(id, kind, at.pack).ok_or(damaged);
                     }
                     Err(e) => return Err(store_failed(Box::new(e))),

@@ -60,6 +60,8 @@ async fn reading(store: &Store) {
     assert_eq!(store.get("packs/202611/body", 100).await.expect("get"), "other");
     store.put("empty", Bytes::new()).await.expect("an empty object");
     assert_eq!(store.get("empty", 0).await.expect("get of an empty object"), "");
+    let piece = store.get_tail("empty", 8).await.expect("tail of an empty object");
+    assert_eq!((piece.object_size, piece.bytes.len()), (0, 0), "tail of an empty object");
     assert_eq!(store.head("packs/202611/body").await.expect("head").size, 5);
     store.delete("empty").await.expect("delete");
     store.delete("packs/202611/body").await.expect("delete");

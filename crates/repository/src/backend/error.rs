@@ -68,6 +68,8 @@ pub enum StoreErrorKind {
     },
     /// The object is shorter than the range asked for.
     TooShort,
+    /// The disk cannot give back what is stored there, or not just now.
+    Unreadable,
     /// The store cannot do this operation.
     Unsupported,
     /// The URL or an option is not valid.
@@ -98,6 +100,10 @@ impl StoreErrorKind {
                 return write!(f, "it has {size} bytes where at most {limit} are valid; run `zooark check`");
             }
             Self::TooShort => "it is shorter than its description says; run `zooark check`",
+            Self::Unreadable => {
+                "the disk cannot read it; check disk and cables, then restore the object from a copy of the store, or delete it \
+                 and run `zooark check`"
+            }
             Self::Unsupported => "the store does not support this",
             Self::Invalid => "not valid; correct the URL or the option",
             Self::Other => "the store failed",
@@ -140,6 +146,11 @@ impl StoreError {
             store.clone_into(&mut self.store);
         }
         self
+    }
+
+    /// Whether this one object is at fault, not the store: others may well be read.
+    pub fn is_of_the_object(&self) -> bool {
+        matches!(self.kind, StoreErrorKind::TooShort | StoreErrorKind::TooLarge { .. } | StoreErrorKind::Unreadable)
     }
 
     /// Whether the object is absent.

@@ -173,6 +173,8 @@ enum Trouble {
     Slow,
     /// Nothing is written or deleted, and the answer says that it was.
     Lie,
+    /// The disk cannot read it.
+    Unreadable,
 }
 
 #[derive(Debug)]
@@ -195,6 +197,7 @@ pub(super) fn unreliable(inner: Box<dyn Driver>) -> Box<dyn Driver> {
         Some("busy") => Trouble::Busy,
         Some("slow") => Trouble::Slow,
         Some("lie") => Trouble::Lie,
+        Some("unreadable") => Trouble::Unreadable,
         _ => return inner,
     };
     let every = words.next().and_then(|n| n.parse().ok()).unwrap_or(1).max(1);
@@ -204,8 +207,12 @@ pub(super) fn unreliable(inner: Box<dyn Driver>) -> Box<dyn Driver> {
 
 impl Unreliable {
     fn strikes(&self, operation: Operation, path: &str) -> bool {
-        let changes = matches!(operation, Operation::Put | Operation::Create | Operation::Delete);
-        if !path.starts_with(&self.prefix) || (self.trouble == Trouble::Lie && !changes) {
+        let concerned = match self.trouble {
+            Trouble::Lie => matches!(operation, Operation::Put | Operation::Create | Operation::Delete),
+            Trouble::Unreadable => operation == Operation::Get,
+            _ => true,
+        };
+        if !concerned || !path.starts_with(&self.prefix) {
             return false;
         }
         self.requests.fetch_add(1, Ordering::SeqCst) % self.every == self.every.saturating_sub(1)
@@ -225,6 +232,7 @@ impl Unreliable {
             (Trouble::Lie, Some(answer)) => Ok(answer),
             (Trouble::Lie, None) => work.await,
             (Trouble::Fail, _) => Err(StoreError::new(StoreErrorKind::Other, operation, path)),
+            (Trouble::Unreadable, _) => Err(StoreError::new(StoreErrorKind::Unreadable, operation, path)),
             (Trouble::Busy, _) => Err(StoreError::new(StoreErrorKind::Throttled, operation, path)),
             (Trouble::DoThenFail, _) => {
                 work.await?;

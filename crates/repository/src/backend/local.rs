@@ -120,6 +120,8 @@ impl Driver for LocalDirectory {
 
 fn classify(operation: Operation, path: &str, error: io::Error) -> StoreError {
     let kind = match error.kind() {
+        // A bad sector, or a checksum of the file system that does not hold.
+        _ if operation == Operation::Get && is_unreadable(&error) => StoreErrorKind::Unreadable,
         ErrorKind::NotFound | ErrorKind::NotADirectory => StoreErrorKind::NotFound,
         ErrorKind::AlreadyExists => StoreErrorKind::AlreadyExists,
         ErrorKind::PermissionDenied => StoreErrorKind::Permission,
@@ -130,6 +132,10 @@ fn classify(operation: Operation, path: &str, error: io::Error) -> StoreError {
         _ => StoreErrorKind::Other,
     };
     StoreError::new(kind, operation, path).because(error)
+}
+
+fn is_unreadable(error: &io::Error) -> bool {
+    [Errno::IO, Errno::BADMSG].iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
 }
 
 fn read(path: &Path, part: &Part) -> io::Result<Piece> {

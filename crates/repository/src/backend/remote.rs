@@ -41,19 +41,23 @@ impl Bucket {
         ObjectInfo { path, size: meta.size, modified: SystemTime::from(meta.last_modified) }
     }
 
-    async fn tail_range(&self, path: &str, length: u64) -> Result<GetRange, StoreError> {
+    /// Where the last bytes are; `None` where there are none, of which no store can be asked for a range.
+    async fn tail_range(&self, path: &str, length: u64) -> Result<Option<GetRange>, StoreError> {
         let size = self.store.head(&self.full(path)).await.map_err(|e| classify(Operation::Get, path, e))?.size;
-        Ok(GetRange::Bounded(size.saturating_sub(length)..size))
+        Ok((size > 0).then(|| GetRange::Bounded(size.saturating_sub(length)..size)))
     }
 
     async fn read(&self, path: &str, part: Part) -> Result<Piece, StoreError> {
         let fail = |e| classify(Operation::Get, path, e);
         let range = match &part {
             Part::Whole { .. } => None,
-            Part::Range(range) if range.is_empty() => return Ok(Piece { bytes: Bytes::new(), object_size: 0 }),
+            Part::Range(range) if range.is_empty() => return Ok(nothing()),
             Part::Range(range) => Some(GetRange::Bounded(range.clone())),
             Part::Tail(length) if self.tail_in_one_request => Some(GetRange::Suffix(*length)),
-            Part::Tail(length) => Some(self.tail_range(path, *length).await?),
+            Part::Tail(length) => match self.tail_range(path, *length).await? {
+                None => return Ok(nothing()),
+                range => range,
+            },
         };
         let options = GetOptions { range, ..GetOptions::default() };
         let mut answer = self.store.get_opts(&self.full(path), options).await.map_err(fail);
@@ -62,7 +66,11 @@ impl Bucket {
             && matches!(e.kind, StoreErrorKind::Throttled | StoreErrorKind::TooShort | StoreErrorKind::Other)
         {
             // Some servers fail when asked for more last bytes than there are.
-            let options = GetOptions { range: Some(self.tail_range(path, *length).await?), ..GetOptions::default() };
+            let range = self.tail_range(path, *length).await?;
+            if range.is_none() {
+                return Ok(nothing());
+            }
+            let options = GetOptions { range, ..GetOptions::default() };
             answer = self.store.get_opts(&self.full(path), options).await.map_err(fail);
         }
         let answer = answer?;
@@ -95,6 +103,11 @@ impl Bucket {
         }
         Ok(Piece { bytes: bytes.into(), object_size })
     }
+}
+
+/// What there is to read of an empty object.
+fn nothing() -> Piece {
+    Piece { bytes: Bytes::new(), object_size: 0 }
 }
 
 impl Driver for Bucket {

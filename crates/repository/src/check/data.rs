@@ -33,16 +33,22 @@ pub(super) fn check_packs(
     let chosen: Vec<PackId> = inventory.chosen.iter().copied().collect();
     for batch in chosen.chunks(BATCH) {
         let results: Vec<_> = batch.par_iter().map(|pack| check_pack(shared, inventory, *pack)).collect();
+        let mut failed = None;
         for result in results {
             let (blobs, findings) = match result {
                 Ok(checked) => checked,
                 Err(RepositoryError::Store(e)) if e.is_not_found() => (0, Vec::new()),
-                Err(e) => return Err(e),
+                Err(e) => {
+                    failed = failed.or(Some(e));
+                    continue;
+                }
             };
             stats.packs_read = stats.packs_read.saturating_add(1);
             stats.blobs_read = stats.blobs_read.saturating_add(blobs);
             findings.into_iter().for_each(&mut *tell);
         }
+        // What the others of the batch were found to be is told first.
+        failed.map_or(Ok(()), Err)?;
     }
     Ok(())
 }
@@ -92,7 +98,7 @@ impl BlobSource for One<'_> {
 /// How many blobs a pack has, and what is wrong with them.
 fn check_pack(shared: &Shared, inventory: &Inventory, pack: PackId) -> Result<(u64, Vec<Finding>), RepositoryError> {
     let path = pack_path(pack);
-    let object = shared.handle.block_on(shared.store.get(&path, MAX_PACK))?;
+    let object = shared.handle.block_on(shared.store.get(&path, MAX_PACK));
     let mut findings = Vec::new();
     let mut damaged = |object: String, problem: String| {
         let snapshots = inventory.users_of(pack);
@@ -113,6 +119,13 @@ fn check_pack(shared: &Shared, inventory: &Inventory, pack: PackId) -> Result<(u
             },
             snapshots,
         });
+    };
+    let object = match object {
+        Err(e) if e.is_of_the_object() => {
+            damaged(path, error_text(&e));
+            return Ok((0, findings));
+        }
+        other => other?,
     };
     let tail = read_tail(&shared.crypto, pack, object.len() as u64, &object);
     let (index, hash) = match tail {
@@ -178,14 +191,19 @@ pub(super) fn check_digests(
 ) -> Result<(), RepositoryError> {
     for batch in inventory.snapshots.chunks(BATCH) {
         let results: Vec<_> = batch.par_iter().map(|manifest| digest(shared, manifest)).collect();
+        let mut failed = None;
         for (manifest, result) in batch.iter().zip(results) {
-            stats.digests = stats.digests.saturating_add(1);
             let problem = match result {
-                Ok(digest) if digest.0 == manifest.body.fields.state_digest => continue,
-                Ok(_) => "its merged records do not have the digest that was recorded".to_owned(),
-                Err(e) if e.is_loss() => error_text(&e),
-                Err(e) => return Err(e.into()),
+                Ok(digest) if digest.0 == manifest.body.fields.state_digest => None,
+                Ok(_) => Some("its merged records do not have the digest that was recorded".to_owned()),
+                Err(e) if e.is_of_the_object() => Some(error_text(&e)),
+                Err(e) => {
+                    failed = failed.or(Some(e));
+                    continue;
+                }
             };
+            stats.digests = stats.digests.saturating_add(1);
+            let Some(problem) = problem else { continue };
             tell(Finding {
                 severity: Severity::Damage,
                 object: manifest.path.clone(),
@@ -195,6 +213,7 @@ pub(super) fn check_digests(
                 snapshots: vec![manifest.id],
             });
         }
+        failed.map_or(Ok(()), Err)?;
     }
     Ok(())
 }

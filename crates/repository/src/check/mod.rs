@@ -134,6 +134,8 @@ pub fn check(
 }
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod memory_tests;
 #[cfg(test)]
 mod tests;

@@ -118,7 +118,7 @@ fn read_others(
             Ok(Read::Segment(segment)) => join_replaced(&mut inventory.replaced, &segment),
             Ok(Read::Other) => {}
             Err(RepositoryError::Store(e)) if e.is_not_found() => {}
-            Err(e @ RepositoryError::Store(_)) if !e.is_damage() => return Err(e),
+            Err(e @ RepositoryError::Store(_)) if !e.is_of_the_object() => return Err(e),
             Err(e) => tell(unreadable(path, &e)),
         }
     }
@@ -226,7 +226,7 @@ fn read_footers(
             }
             Ok((index, ..)) => format!("it has {} bytes and was listed with another size", index.size),
             Err(RepositoryError::Store(e)) if e.is_not_found() => continue,
-            Err(e @ RepositoryError::Store(_)) if !e.is_damage() => return Err(e),
+            Err(e @ RepositoryError::Store(_)) if !e.is_of_the_object() => return Err(e),
             Err(e) => error_text(&e),
         };
         inventory.chosen.remove(&pack);
@@ -319,7 +319,7 @@ fn check_tables(
                 }
             }
             // What cannot be reached just now is no damage.
-            (Err(e), _) | (_, Err(e)) if !e.is_loss() => return Err(e.into()),
+            (Err(e), _) | (_, Err(e)) if !e.is_of_the_object() => return Err(e.into()),
             (Err(e), _) | (_, Err(e)) => tell(broken_table(&name, &e, &users)),
         }
         let packs: BTreeSet<PackId> =

@@ -9,7 +9,7 @@ use crate::table::{KeyRange, TableKind, TableSpan, build_table};
 use crate::test_records::tree;
 
 /// A repository with a base of `len` records and its digest recorded.
-async fn repository_with(store: &Store, len: usize) -> (Repository, SnapshotId) {
+pub(super) async fn repository_with(store: &Store, len: usize) -> (Repository, SnapshotId) {
     let repository = new_repository(store, &CacheOptions::none()).await;
     let mut session = repository.begin_backup(LINEAGE).await.unwrap();
     let records = tree(7, len);
@@ -35,7 +35,7 @@ async fn run(store: &Store, options: CheckOptions) -> (CheckStats, Vec<Finding>)
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-const ALL: CheckOptions = CheckOptions { read_data: ReadData::All, digests: true };
+pub(super) const ALL: CheckOptions = CheckOptions { read_data: ReadData::All, digests: true };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sound_repository_has_no_findings_and_its_records_come_back() {

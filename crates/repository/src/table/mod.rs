@@ -74,6 +74,11 @@ impl TableError {
             Self::Blob(BlobError::Store { .. }) | Self::Encode(_) | Self::Codec(_) => false,
         }
     }
+
+    /// Whether what was to be read is lost, or lies where a disk cannot read it; the store can be used otherwise.
+    pub fn is_of_the_object(&self) -> bool {
+        self.is_loss() || matches!(self, Self::Blob(error) if error.is_of_the_object())
+    }
 }
 
 /// Whether a table holds a whole tree or changes to the tables below it.
