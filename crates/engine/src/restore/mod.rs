@@ -148,7 +148,7 @@ pub fn run(
 ) -> Result<RestoreSummary, EngineError> {
     let plan = plan(repo, request, monitor)?;
     let (dirs, _) = target_dirs(&request.target)?;
-    write::run(repo, request, plan, &dirs, dry_run, monitor)
+    write::run(repo, request, &plan, &dirs, dry_run, monitor)
 }
 
 fn target_error(error: &zk_connect::datadir::target::TargetError) -> EngineError {

@@ -46,7 +46,7 @@ struct Outcome {
 pub(super) fn run(
     repo: &Repo,
     request: &DatadirRequest,
-    plan: DatadirPlan,
+    plan: &DatadirPlan,
     dirs: &TargetDirs,
     dry_run: bool,
     monitor: &dyn Monitor,
@@ -54,8 +54,34 @@ pub(super) fn run(
     let started = Instant::now();
     let manifest = &request.snapshot.manifest;
     let whole = request.path.is_empty();
-    let tree = if whole { repo.tree_to_sum_up(manifest) } else { repo.tree(manifest) }?;
-    let contents = contents(&tree, request)?;
+    let once = |tree: &SnapshotTree<'_>| run_once(tree, request, plan.clone(), dirs, dry_run, monitor);
+    let mut summary = if whole {
+        match once(&repo.tree_to_sum_up(manifest)?) {
+            // Each leaf is now held against its own id: of one that is not what was backed up there may be another copy.
+            Err(error) if error.kind == ErrorKind::Damage => {
+                tracing::warn!(%error, "reading once more, every blob by its id");
+                once(&repo.tree(manifest)?)
+            }
+            other => other,
+        }
+    } else {
+        once(&repo.tree(manifest)?)
+    }?;
+    summary.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(summary)
+}
+
+fn run_once(
+    tree: &SnapshotTree<'_>,
+    request: &DatadirRequest,
+    plan: DatadirPlan,
+    dirs: &TargetDirs,
+    dry_run: bool,
+    monitor: &dyn Monitor,
+) -> Result<RestoreSummary, EngineError> {
+    let manifest = tree.manifest();
+    let whole = request.path.is_empty();
+    let contents = contents(tree, request)?;
     let zxid = parse_zxid(&plan.file_zxid).unwrap_or_default();
     let mut summary = RestoreSummary {
         sessions: contents.sessions.len() as u64,
@@ -72,19 +98,23 @@ pub(super) fn run(
         plan,
     };
     let outcome = if dry_run {
-        stream(&tree, request, &contents, io::sink(), monitor)?
+        stream(tree, request, &contents, io::sink(), monitor)?
     } else {
         let mut staging = dirs.stage(zxid).map_err(|error| target_error(&error))?;
         let path = staging.path();
         let Some(file) = staging.file() else {
             return Err(EngineError::new(ErrorKind::Failed, format!("{} was closed early", path.display())));
         };
-        let (outcome, synced) = WriteBehind::with(file, |out| stream(&tree, request, &contents, out, monitor));
+        let verify = |outcome: Result<Outcome, EngineError>| -> Result<Outcome, EngineError> {
+            let outcome = outcome?;
+            verify_digest(&outcome, whole, &manifest.body.fields.state_digest)?;
+            monitor.check()?;
+            verify_written(&path, &outcome.written, monitor)?;
+            Ok(outcome)
+        };
+        let (outcome, synced) = WriteBehind::with(file, |out| stream(tree, request, &contents, out, monitor), verify);
         let outcome = outcome?;
         synced.map_err(|error| write_error(error.into()))?;
-        verify_digest(&outcome, whole, &manifest.body.fields.state_digest)?;
-        monitor.check()?;
-        verify_written(&path, &outcome.written, monitor)?;
         summary.read_back = true;
         let aside = format!("before-restore-{}", request.now.strftime("%Y%m%dT%H%M%SZ"));
         let installed = staging.install(&aside).map_err(|error| target_error(&error))?;
@@ -99,7 +129,6 @@ pub(super) fn run(
     summary.bytes = outcome.written.bytes;
     summary.ephemerals_skipped = outcome.ephemerals_skipped;
     summary.notes.extend(outcome.notes);
-    summary.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(summary)
 }
 

@@ -16,14 +16,21 @@ pub struct WriteBehind<'f> {
 }
 
 impl WriteBehind<'_> {
-    /// Runs `work` with a writer to the file, and says how the syncs in between went: the system reports an error of
-    /// the disk once, so that the last sync of the file alone would not know.
-    pub fn with<T>(file: &File, work: impl FnOnce(WriteBehind<'_>) -> T) -> (T, io::Result<()>) {
+    /// Runs `work` with a writer to the file, then `meanwhile` while the rest goes to the disk, and says how the syncs went: the
+    /// system reports an error of the disk once, so that a later sync of the file alone would not know.
+    pub fn with<T, U>(
+        file: &File,
+        work: impl FnOnce(WriteBehind<'_>) -> T,
+        meanwhile: impl FnOnce(T) -> U,
+    ) -> (U, io::Result<()>) {
         thread::scope(|scope| {
             // One request waits at most: it is for everything written until it is served.
             let (nudge, nudges) = sync_channel::<()>(1);
             let syncing = scope.spawn(move || nudges.iter().try_for_each(|()| file.sync_data()));
-            let done = work(WriteBehind { file, since: 0, nudge });
+            let done = work(WriteBehind { file, since: 0, nudge: nudge.clone() });
+            let _ = nudge.try_send(());
+            drop(nudge);
+            let done = meanwhile(done);
             let synced = syncing.join().unwrap_or_else(|_| Err(io::Error::other("the syncing thread panicked")));
             (done, synced)
         })
