@@ -58,7 +58,7 @@ fn a_key_file_is_never_overwritten() {
 #[case::no_directory("absent", 1, "absent")]
 #[case::an_empty_one("empty", 1, "empty")]
 #[case::a_file("letter", 1, "letter")]
-#[case::an_admin_server("admin+http://localhost:8080", 2, "not supported yet")]
+#[case::an_admin_server_that_is_not_there("admin+http://localhost:1", 1, "reading admin+http://localhost:1")]
 #[case::an_ensemble_that_is_not_there("zk://localhost:1", 1, "reading zk://localhost:1")]
 fn a_source_that_is_none_is_named(#[case] source: &str, #[case] code: i32, #[case] words: &str) {
     let stored = Stored::empty();

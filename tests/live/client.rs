@@ -27,9 +27,13 @@ pub fn extended() -> Setup {
         .property("znode.container.maxPerMinute=1000000")
 }
 
+/// `user:password`.
+pub fn auth(secret: &str) -> AuthInfo {
+    AuthInfo { scheme: "digest".to_owned(), secret: secret.as_bytes().to_vec() }
+}
+
 /// To these servers as the superuser.
 pub fn options(hosts: &[String]) -> ConnectOptions {
-    let auth = |secret: &str| AuthInfo { scheme: "digest".to_owned(), secret: secret.as_bytes().to_vec() };
     ConnectOptions { hosts: hosts.to_vec(), auth: vec![auth("super:admin")], ..ConnectOptions::default() }
 }
 

@@ -7,7 +7,7 @@ set -eu
 
 here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 cache=${ZOOARK_TEST_ZOOKEEPER:-${XDG_CACHE_HOME:-$HOME/.cache}/zooark/zookeeper}
-[ $# -gt 0 ] || set -- 3.4.14 3.5.10 3.6.4 3.7.2 3.8.4 3.9.4
+[ $# -gt 0 ] || set -- 3.4.14 3.5.10 3.6.4 3.7.2 3.8.4 3.9.3 3.9.4
 
 for tool in java javac mvn; do
     command -v "$tool" >/dev/null || { echo "fetch-zookeeper: $tool is missing: run make install-deps" >&2; exit 1; }

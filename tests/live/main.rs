@@ -9,6 +9,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod admin;
+mod admin_hostile;
 mod booted;
 mod client;
 mod compare;

@@ -28,7 +28,7 @@ pub struct LiveArgs {
     #[arg(long, value_name = "FILE")]
     zk_auth_file: Option<PathBuf>,
 
-    /// PEM file with the CAs to trust for zk+tls:// [default: the system's]
+    /// PEM file with the CAs to trust for zk+tls:// and admin+https:// [default: the system's]
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
 
@@ -102,7 +102,7 @@ impl LiveArgs {
         };
         let connections = self.connections.map(usize::from).or_else(|| settings.get(|layer| layer.connections));
         let max_rate = self.max_rate.or_else(|| settings.get(|layer| layer.max_rate));
-        Ok(LiveSettings { auth, sasl, tls, connections, max_rate })
+        Ok(LiveSettings { auth, sasl, tls, connections, max_rate, unsafe_admin_servers: false })
     }
 }
 

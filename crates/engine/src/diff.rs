@@ -16,6 +16,7 @@ use zk_connect::{DataDirSpec, Endpoint};
 use zk_format::load::{LoadOptions, load};
 use zk_format::{Stat, key, path};
 
+use crate::admin;
 use crate::backup::{Whole, open_datadir};
 use crate::convert::{descendants_range, record_ref};
 use crate::error::{EngineError, ErrorKind};
@@ -119,7 +120,7 @@ pub fn datadir<'r>(spec: &DataDirSpec, monitor: &dyn Monitor) -> Result<Side<'r>
         monitor.note(&note.to_string());
     }
     monitor.end(Phase::Reading);
-    Ok(Side::State(Box::new(Whole { loaded, filter: Filter::default(), live: None })))
+    Ok(Side::State(Box::new(Whole { loaded, filter: Filter::default(), live: None, version: None })))
 }
 
 /// The side that an endpoint names; of a live ensemble only what `options` are about is read.
@@ -142,10 +143,13 @@ pub fn endpoint<'r>(
             }
             Ok(Side::Live(Box::new(stream)))
         }
-        Endpoint::Admin(_) => Err(EngineError::new(
-            ErrorKind::Usage,
-            format!("comparing with {endpoint}: this version compares snapshots, data directories and zk:// only"),
-        )),
+        Endpoint::Admin(spec) => {
+            let whole = admin::read(spec, live, &Filter::default(), monitor)?;
+            for note in &whole.loaded.notes {
+                monitor.note(&note.to_string());
+            }
+            Ok(Side::State(Box::new(whole)))
+        }
     }
 }
 

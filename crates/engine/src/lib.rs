@@ -4,6 +4,7 @@
 //! Functions block; they are called from a thread outside the async runtime.
 
 pub mod acls;
+pub mod admin;
 pub mod annotate;
 pub mod backup;
 pub mod convert;

@@ -25,12 +25,22 @@ pub struct LiveSpec {
     pub tls: bool,
 }
 
-/// `admin+http://host:8080`.
+/// `admin+http://h1:8080,h2:8080[/commands]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminSpec {
-    /// The URL without `admin+`.
-    pub url: String,
+    /// `host:port`, in the order given.
+    pub hosts: Vec<String>,
+    /// `admin.commandURL` of the servers, `/commands` unless they say otherwise; without a slash at the end.
+    pub commands: String,
+    /// `admin+https://`.
+    pub tls: bool,
 }
+
+/// `admin.commandURL` of a server that was not told otherwise.
+const COMMANDS: &str = "/commands";
+/// `clientPort` and `admin.serverPort` of a server that was not told otherwise.
+const CLIENT_PORT: u16 = 2181;
+const ADMIN_PORT: u16 = 8080;
 
 /// `datadir:PATH?log=DIR&cfg=FILE&srvr=host:port`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +98,12 @@ pub enum EndpointError {
         /// The argument.
         given: String,
     },
+    /// A host without a valid port, or a path that no URL has.
+    #[error("{given:?} names no AdminServer: write admin+http://host:8080 or admin+https://host:8080")]
+    Admin {
+        /// The argument.
+        given: String,
+    },
 }
 
 impl Endpoint {
@@ -109,16 +125,11 @@ impl Endpoint {
         if let Some(rest) = given.strip_prefix("zk+tls://") {
             return live(given, rest, true).map(Self::Live);
         }
-        if let Some(url) = given.strip_prefix("admin+") {
-            let authority = url
-                .strip_prefix("http://")
-                .or_else(|| url.strip_prefix("https://"))
-                .filter(|rest| !rest.is_empty())
-                .ok_or_else(empty)?;
-            if authority.contains('@') {
-                return Err(EndpointError::Credential);
-            }
-            return Ok(Self::Admin(AdminSpec { url: url.trim_end_matches('/').to_owned() }));
+        if let Some(rest) = given.strip_prefix("admin+http://") {
+            return admin(given, rest, false).map(Self::Admin);
+        }
+        if let Some(rest) = given.strip_prefix("admin+https://") {
+            return admin(given, rest, true).map(Self::Admin);
         }
         let rest = given.strip_prefix("datadir:").unwrap_or(given);
         let (path, settings) = rest.split_once('?').unwrap_or((rest, ""));
@@ -162,22 +173,38 @@ fn live(given: &str, rest: &str, tls: bool) -> Result<LiveSpec, EndpointError> {
     if chroot.contains("//") {
         return Err(bad());
     }
-    let hosts = authority
-        .split(',')
-        .map(|host| {
-            let host = host.trim();
-            let with_port = match host.rsplit_once(':') {
-                Some((name, port)) if !name.is_empty() && !port.ends_with(']') => {
-                    port.parse::<u16>().map_err(|_| bad())?;
-                    host.to_owned()
-                }
-                _ if host.is_empty() || host.starts_with(':') => return Err(bad()),
-                _ => format!("{host}:2181"),
-            };
-            Ok(with_port)
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let hosts = hosts(authority, CLIENT_PORT).ok_or_else(bad)?;
     Ok(LiveSpec { hosts, chroot: chroot.to_owned(), tls })
+}
+
+fn admin(given: &str, rest: &str, tls: bool) -> Result<AdminSpec, EndpointError> {
+    let bad = || EndpointError::Admin { given: given.to_owned() };
+    if rest.contains('@') {
+        return Err(EndpointError::Credential);
+    }
+    let (authority, path) = rest.find('/').map_or((rest, ""), |slash| rest.split_at(slash));
+    let path = path.trim_end_matches('/');
+    if !path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte)) {
+        return Err(bad());
+    }
+    let commands = if path.is_empty() { COMMANDS } else { path };
+    let hosts = hosts(authority, ADMIN_PORT).ok_or_else(bad)?;
+    Ok(AdminSpec { hosts, commands: commands.to_owned(), tls })
+}
+
+/// `host:port` of each; `None` where one is no host or has no valid port.
+fn hosts(authority: &str, usual_port: u16) -> Option<Vec<String>> {
+    let host = |host: &str| {
+        let host = host.trim();
+        match host.rsplit_once(':') {
+            Some((name, port)) if !name.is_empty() && !port.ends_with(']') => {
+                port.parse::<u16>().ok().map(|_| host.to_owned())
+            }
+            _ if host.is_empty() || host.starts_with(':') => None,
+            _ => Some(format!("{host}:{usual_port}")),
+        }
+    };
+    authority.split(',').map(host).collect()
 }
 
 impl fmt::Display for Endpoint {
@@ -186,7 +213,10 @@ impl fmt::Display for Endpoint {
             Self::Live(spec) => {
                 write!(f, "zk{}://{}{}", if spec.tls { "+tls" } else { "" }, spec.hosts.join(","), spec.chroot)
             }
-            Self::Admin(spec) => write!(f, "admin+{}", spec.url),
+            Self::Admin(spec) => {
+                let path = if spec.commands == COMMANDS { "" } else { &spec.commands };
+                write!(f, "admin+http{}://{}{path}", if spec.tls { "s" } else { "" }, spec.hosts.join(","))
+            }
             Self::DataDir(spec) => spec.fmt(f),
         }
     }
@@ -220,9 +250,16 @@ mod tests {
             "datadir:/data?log=/logs&srvr=127.0.0.1:2181",
             "datadir:/data?cfg=/etc/zoo.cfg",
             "admin+https://host:8080",
+            "admin+http://h1:8080,[::1]:8081/zk/admin",
         ] {
             assert_eq!(Endpoint::parse(given).unwrap().to_string(), given);
         }
+    }
+
+    #[test]
+    fn what_is_usual_of_an_admin_server_needs_not_be_written() {
+        let Ok(Endpoint::Admin(spec)) = Endpoint::parse("admin+http://host/commands/") else { panic!() };
+        assert_eq!((spec.hosts.as_slice(), spec.commands.as_str()), (&["host:8080".to_owned()][..], "/commands"));
     }
 
     #[test]
@@ -237,6 +274,10 @@ mod tests {
         assert!(matches!(Endpoint::parse("zk://user:pw@h:1"), Err(EndpointError::Credential)));
         assert!(matches!(Endpoint::parse("zk://h:99999"), Err(EndpointError::Live { .. })));
         assert!(matches!(Endpoint::parse("zk://,h:1"), Err(EndpointError::Live { .. })));
+        assert!(matches!(Endpoint::parse("admin+http://u:p@h:1"), Err(EndpointError::Credential)));
+        for wrong in ["admin+http://", "admin+http://h:x", "admin+https://h,", "admin+http://h:1/a?b=c"] {
+            assert!(matches!(Endpoint::parse(wrong), Err(EndpointError::Admin { .. })), "{wrong}");
+        }
         assert!(matches!(Endpoint::parse("/d?lgo=/x"), Err(EndpointError::UnknownSetting { .. })));
         assert!(matches!(Endpoint::parse("/d?log=/x&cfg=/y"), Err(EndpointError::LogTwice { .. })));
     }

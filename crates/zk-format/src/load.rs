@@ -7,6 +7,7 @@
 
 #![warn(clippy::indexing_slicing, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
+mod alone;
 mod attempt;
 mod error;
 mod judge;
@@ -15,6 +16,7 @@ mod note;
 mod state;
 
 pub use crate::log_chain::{Anchor, ChainError, LogPlace, TornEnd};
+pub use alone::alone;
 pub use error::LoadError;
 pub use loaded::{Consistency, Loaded, Proof, Tail};
 pub use note::Note;

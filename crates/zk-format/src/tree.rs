@@ -14,12 +14,14 @@ pub use build::TreeBuilder;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
 use crate::digest::{self, DigestCheck, StatedDigest};
 use crate::file_snap::{
-    Entry, ReadLimits, Session, SnapError, SnapProblem, UnresolvedAcl, entry_node, entry_outline, entry_path,
+    Compression, Entry, ReadLimits, Session, SnapError, SnapProblem, UnresolvedAcl, entry_node, entry_outline,
+    entry_path,
 };
 use crate::key;
 use crate::path;
@@ -47,6 +49,16 @@ impl FlatTree {
     /// Reading and walking overlap, and sorting is parallel, on the current rayon pool.
     pub fn read_file(path: &Path, limits: &ReadLimits) -> Result<Self, SnapError> {
         read::read_file(path, limits).map_err(|problem| problem.in_file(path))
+    }
+
+    /// The same of an open file, from its start, whose name does not say what it is.
+    pub fn read_open(
+        file: &File,
+        zxid: Zxid,
+        compression: Compression,
+        limits: &ReadLimits,
+    ) -> Result<Self, SnapProblem> {
+        read::read_open(file, zxid, compression, limits)
     }
 
     /// Reads the uncompressed bytes of a snapshot file.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use engine::Filter;
 use engine::backup::suspect::DEFAULT_MAX_SHRINK;
 use engine::backup::{self, BackupRequest, WatchPlan};
+use engine::live::LiveSettings;
 use engine::reference::{parse_time, parse_zxid};
 use engine::report::{BackupSummary, Consistency, Method, Proof, Tail};
 use jiff::Timestamp;
@@ -18,12 +19,14 @@ use crate::exit::{Exit, usage};
 use crate::live::LiveArgs;
 use crate::{opening, output};
 
-/// Takes one snapshot of a data directory, live or cold, or of a live ensemble.
+/// Takes one snapshot of a data directory, live or cold, of a live ensemble, or of a server's AdminServer.
 ///
 /// From a data directory the state is one that the server was in, at one zxid, and the summary says what proves it.
 /// Where the transaction log leads on from the last snapshot only what changed is read. From an ensemble every znode is
-/// read through the client protocol; where it changed meanwhile the snapshot says so. When nothing changed, nothing is
-/// written.
+/// read through the client protocol; where it changed meanwhile the snapshot says so. An AdminServer (ZooKeeper 3.9.4 and
+/// later) hands out all its server has as one file, container and TTL types with it: exact where the file's own digest
+/// proves it, else fuzzy. It writes a snapshot file on its own disk for that, and does so once in 5 minutes unless
+/// configured otherwise. When nothing changed, nothing is written.
 ///
 /// With --watch it stays, and each further snapshot reads only what the ensemble told of its changes. Everything is read
 /// again at --scan-every and whenever something may have been missed. It ends at SIGINT or SIGTERM with exit code 0, and
@@ -34,9 +37,11 @@ use crate::{opening, output};
   zooark backup zk://zk1:2181,zk2:2181,zk3:2181/kafka --cluster prod --zk-auth-file /etc/zooark/zk-auth
   zooark backup zk://zk1:2181,zk2:2181,zk3:2181 --cluster prod --watch --interval 30s
   zooark backup 'datadir:/var/lib/zookeeper?log=/var/log/zookeeper&srvr=127.0.0.1:2181'
+  zooark backup admin+https://zk1:8080,zk2:8080 --zk-auth-file /etc/zooark/zk-auth --tls-ca ca.pem
   zooark backup 'datadir:/var/lib/zookeeper?cfg=/etc/zookeeper/zoo.cfg' --tag nightly --exclude '/tmp/**'")]
 pub struct Args {
-    /// zk://HOST:PORT,…[/CHROOT], datadir:PATH[?log=DIR|log=same|cfg=FILE][&srvr=HOST:PORT], or a plain path
+    /// zk://HOST:PORT,…[/CHROOT], datadir:PATH[?log=DIR|log=same|cfg=FILE][&srvr=HOST:PORT], a plain path, or
+    /// admin+http://HOST:PORT,…
     source: Option<String>,
 
     /// Name of the ensemble; groups its snapshots [default: default] [env: ZOOARK_CLUSTER]
@@ -78,6 +83,11 @@ pub struct Args {
     /// Read everything again and write a new base
     #[arg(long)]
     full: bool,
+
+    /// Ask an AdminServer of 3.9.0 to 3.9.3, or of a version that nobody knows, too: its snapshot command can change the
+    /// live tree (ZOOKEEPER-4872)
+    #[arg(long)]
+    yes_really: bool,
 
     /// Share of the nodes that may be gone before the snapshot is held back as suspect, 0 to 1 [default: 0.5]
     #[arg(long, value_name = "SHARE", value_parser = share)]
@@ -135,8 +145,8 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         .source
         .clone()
         .or_else(|| settings.get(|layer| layer.source.clone()))
-        .ok_or_else(|| usage("no source given: write datadir:/path or zk://host:2181"))?;
-    let source = selection::source(&source, "back up")?;
+        .ok_or_else(|| usage("no source given: write datadir:/path, zk://host:2181 or admin+http://host:8080"))?;
+    let source = selection::source(&source)?;
     let either = |given: &[String], configured: Option<Vec<String>>| {
         if given.is_empty() { configured.unwrap_or_default() } else { given.to_vec() }
     };
@@ -144,7 +154,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let exclude = either(&args.exclude, settings.get(|layer| layer.exclude.clone()));
     let request = BackupRequest {
         source,
-        live: args.live.settings(context)?,
+        live: LiveSettings { unsafe_admin_servers: args.yes_really, ..args.live.settings(context)? },
         cluster: selection::cluster(args.cluster.as_deref(), context),
         host: args.host.clone().unwrap_or_else(|| selection::host(context)),
         tags: either(&args.tag, settings.get(|layer| layer.tags.clone())),

@@ -14,7 +14,8 @@ use crate::exit::{Exit, usage};
 use crate::live::LiveArgs;
 use crate::{opening, output, znode};
 
-/// Shows what differs between any two of snapshots, data directories and live ensembles: created, changed, deleted.
+/// Shows what differs between any two of snapshots, data directories, live ensembles and AdminServers: created, changed,
+/// deleted.
 ///
 /// `+` created, `-` deleted, `M` data, `A` ACL, `T` type or owner, `R` deleted and created again.
 #[derive(Debug, clap::Args)]
@@ -76,7 +77,7 @@ struct Line {
 
 fn given(text: &str) -> anyhow::Result<Given> {
     if Endpoint::looks_like(text) {
-        return Ok(Given::Endpoint(selection::source(text, "compare")?));
+        return Ok(Given::Endpoint(selection::source(text)?));
     }
     Ok(Given::Snapshot(selection::snapshot_path(text).map_err(usage)?))
 }

@@ -43,7 +43,7 @@ struct Version {
 /// Runs it.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let path = selection::node_path(&args.path)?;
-    let ensemble = args.ensemble.as_deref().map(|given| match selection::source(given, "look into")? {
+    let ensemble = args.ensemble.as_deref().map(|given| match selection::source(given)? {
         Endpoint::Live(spec) => Ok(spec),
         _ => Err(usage(format!("{given} is no live ensemble: write zk://host:2181"))),
     });

@@ -3,11 +3,10 @@
 use std::ops::ControlFlow;
 
 use engine::inspect::{DirectoryReport, FileReport, Inspection, LogReport, SnapshotReport, StateReport, Transaction};
-use zk_connect::Endpoint;
 
 use crate::commands::selection;
 use crate::context::Context;
-use crate::exit::{Exit, usage};
+use crate::exit::Exit;
 use crate::output::{self, Output, OutputError};
 
 /// Summarises ZooKeeper's own files: a snapshot file, a transaction log, or a server's directories.
@@ -30,9 +29,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let Endpoint::DataDir(spec) = selection::endpoint(&args.path, "inspect")? else {
-        return Err(usage("inspect reads files and data directories"));
-    };
+    let spec = selection::datadir(&args.path, "inspect")?;
     context.catch_interrupts()?;
     let output = &context.output;
     let mut failed: Option<OutputError> = None;

@@ -40,7 +40,7 @@ use crate::exit::Exit;
 pub enum Command {
     /// Make a repository
     Init(init::Args),
-    /// Take one snapshot of a data directory
+    /// Take one snapshot of a data directory, an ensemble or an AdminServer
     Backup(backup::Args),
     /// List snapshots
     Snapshots(snapshots::Args),

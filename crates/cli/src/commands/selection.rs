@@ -6,30 +6,24 @@ use engine::reference::SnapshotPath;
 use engine::repository::Snapshot;
 use engine::snapshots::{self, Scope};
 use engine::{EngineError, ErrorKind, Repo};
-use zk_connect::Endpoint;
+use zk_connect::{DataDirSpec, Endpoint};
 
 use crate::context::Context;
 use crate::exit::usage;
 
-/// Parses an endpoint; a kind that cannot be served is refused before anything is opened.
-pub fn endpoint(given: &str, verb: &str) -> anyhow::Result<Endpoint> {
-    let endpoint =
-        Endpoint::parse(given).map_err(|error| EngineError::with(ErrorKind::Usage, error.to_string(), error))?;
-    match endpoint {
-        Endpoint::DataDir(_) => Ok(endpoint),
-        Endpoint::Live(_) | Endpoint::Admin(_) => Err(usage(format!(
-            "{given} is not supported yet: this version can {verb} data directories only (datadir:/path)"
-        ))),
+/// Parses a data directory; any other endpoint is refused before anything is opened.
+pub fn datadir(given: &str, verb: &str) -> anyhow::Result<DataDirSpec> {
+    match source(given)? {
+        Endpoint::DataDir(spec) => Ok(spec),
+        Endpoint::Live(_) | Endpoint::Admin(_) => {
+            Err(usage(format!("{given} is no data directory: this command can {verb} files only (datadir:/path)")))
+        }
     }
 }
 
-/// Parses what to read znodes from: a data directory or a live ensemble.
-pub fn source(given: &str, verb: &str) -> anyhow::Result<Endpoint> {
-    if given.starts_with("zk://") || given.starts_with("zk+tls://") {
-        let parsed = Endpoint::parse(given);
-        return Ok(parsed.map_err(|error| EngineError::with(ErrorKind::Usage, error.to_string(), error))?);
-    }
-    endpoint(given, verb)
+/// Parses what to read znodes from, or to write them to.
+pub fn source(given: &str) -> anyhow::Result<Endpoint> {
+    Ok(Endpoint::parse(given).map_err(|error| EngineError::with(ErrorKind::Usage, error.to_string(), error))?)
 }
 
 /// The cluster to write to: as told, else `default`.

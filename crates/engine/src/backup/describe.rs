@@ -31,7 +31,12 @@ impl Prepared {
             program: request.program.clone(),
             source: SourceInfo {
                 location: request.source.to_string(),
-                kind: if matches!(request.source, Endpoint::Live(_)) { "live" } else { "datadir" }.to_owned(),
+                kind: match request.source {
+                    Endpoint::Live(_) => "live",
+                    Endpoint::DataDir(_) => "datadir",
+                    Endpoint::Admin(_) => "admin",
+                }
+                .to_owned(),
                 version: facts.version.clone(),
                 method: method_name(facts.method).to_owned(),
                 chroot: super::chroot(&request.source).to_owned(),

@@ -29,6 +29,7 @@ use zk_connect::Endpoint;
 use zk_format::Zxid;
 
 use self::source::ReadOptions;
+use crate::admin;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::live::{self, LiveSettings};
@@ -141,21 +142,18 @@ fn lineage(repo: &Repo, request: &BackupRequest) -> Result<LineageId, EngineErro
     Ok(repo.lineage(&request.cluster, chroot(&request.source), &request.filter.canonical(), class))
 }
 
-/// Files and client connections see different things, so their snapshots never share a lineage.
+/// Files and client connections see different things, and a file that a server hands out is often fuzzy where its
+/// directory would not be: snapshots of the three never share a lineage.
 fn source_class(request: &BackupRequest) -> Result<&'static str, EngineError> {
     match &request.source {
         Endpoint::DataDir(_) => Ok("files"),
-        Endpoint::Live(_) if request.to_zxid.is_some() => Err(EngineError::new(
+        Endpoint::Live(_) | Endpoint::Admin(_) if request.to_zxid.is_some() => Err(EngineError::new(
             ErrorKind::Usage,
-            "--to-zxid needs the transaction log: a live ensemble shows its newest state only",
+            "--to-zxid needs the transaction log: running servers show their newest state only",
         )),
         Endpoint::Live(_) => Ok("client"),
-        Endpoint::Admin(_) => Err(unsupported(&request.source)),
+        Endpoint::Admin(_) => Ok("admin"),
     }
-}
-
-fn unsupported(source: &Endpoint) -> EngineError {
-    EngineError::new(ErrorKind::Usage, format!("backing up {source}: write datadir:/path or zk://host:2181"))
 }
 
 /// What paths of a source are relative to.
@@ -184,7 +182,10 @@ fn read(
             let options = ReadOptions { filter: &request.filter, to_zxid: request.to_zxid, full: request.full };
             source::read(repo, spec, parent, trusted, &options, monitor)
         }
-        Endpoint::Admin(_) => Err(unsupported(&request.source)),
+        Endpoint::Admin(spec) => {
+            let whole = admin::read(spec, &request.live, &request.filter, monitor)?;
+            Ok(Read::Full { whole: Box::new(whole), reason: None })
+        }
     }
 }
 
@@ -280,7 +281,8 @@ fn refuse_partial(read: &Read, request: &BackupRequest) -> Result<(), EngineErro
     let more = if gaps.len() > shown.len() { ", …" } else { "" };
     let next = match request.source {
         Endpoint::Live(_) => "give credentials that may read them (--zk-auth-file), leave them out with --exclude",
-        _ => "back up again once the server has written its next snapshot file",
+        Endpoint::Admin(_) => "back up again when less is written, or from the server's data directory",
+        Endpoint::DataDir(_) => "back up again once the server has written its next snapshot file",
     };
     Err(EngineError::new(
         ErrorKind::Failed,

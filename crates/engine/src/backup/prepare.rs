@@ -234,7 +234,7 @@ fn facts(whole: &Whole, full_reason: Option<String>) -> Result<Facts, EngineErro
         method: if live.is_some() { Method::Scan } else { Method::Full },
         full_reason,
         acl_consistency: live.map_or(loaded.consistency, |live| live.acl_consistency),
-        version: live.and_then(|live| live.version.clone()),
+        version: live.and_then(|live| live.version.clone()).or_else(|| whole.version.clone()),
         acl_zxid: live.map(|live| live.acl_zxid),
     })
 }

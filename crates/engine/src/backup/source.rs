@@ -67,6 +67,8 @@ pub struct Whole {
     pub filter: Filter,
     /// What is peculiar to a state that a client saw.
     pub live: Option<LiveFacts>,
+    /// The version of the server that handed it out, where one did.
+    pub version: Option<String>,
 }
 
 impl Whole {
@@ -140,7 +142,8 @@ pub fn read(
     let loaded = load(&dir, &LoadOptions { to_zxid: options.to_zxid, server_zxid, ..LoadOptions::default() });
     monitor.end(Phase::Reading);
     let loaded = loaded.map_err(|error| reading(source, error))?;
-    Ok(Read::Full { whole: Box::new(Whole { loaded, filter: options.filter.clone(), live: None }), reason })
+    let whole = Whole { loaded, filter: options.filter.clone(), live: None, version: None };
+    Ok(Read::Full { whole: Box::new(whole), reason })
 }
 
 fn reading(source: &DataDirSpec, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> EngineError {

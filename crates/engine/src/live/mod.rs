@@ -36,6 +36,8 @@ pub struct LiveSettings {
     pub connections: Option<usize>,
     /// Nodes a second, at most.
     pub max_rate: Option<u32>,
+    /// Ask `AdminServer`s for snapshots although that can change their tree (ZOOKEEPER-4872, 3.9.0 to 3.9.3).
+    pub unsafe_admin_servers: bool,
 }
 
 impl LiveSettings {
@@ -219,7 +221,7 @@ pub(crate) fn whole(scanned: Scan, filter: &Filter) -> Whole {
         transactions: 0,
         notes: Vec::new(),
     };
-    Whole { loaded, filter: filter.clone(), live: Some(live) }
+    Whole { loaded, filter: filter.clone(), live: Some(live), version: None }
 }
 
 fn version(servers: &[ServerInfo]) -> Option<String> {

@@ -25,6 +25,8 @@ pub struct Setup {
     pub own_log_dir: bool,
     /// `LC_ALL` of the server, `C.UTF-8` if nothing is said.
     pub locale: Option<&'static str>,
+    /// With an `AdminServer` on a port of its own, on 127.0.0.1.
+    pub admin: bool,
 }
 
 impl Setup {
@@ -51,6 +53,7 @@ pub struct Server {
     setup: Setup,
     folder: TempDir,
     port: u16,
+    admin_port: Option<u16>,
     /// Lines of `zoo.cfg` that make it a member of an ensemble.
     members: Vec<String>,
     process: Option<Process>,
@@ -72,9 +75,10 @@ impl Server {
         let server = Self {
             version: version.to_owned(),
             jars,
-            setup,
             folder,
             port: free_port()?,
+            admin_port: setup.admin.then(free_port).transpose()?,
+            setup,
             members: Vec::new(),
             process: None,
         };
@@ -103,6 +107,14 @@ impl Server {
     /// `127.0.0.1:port`.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `127.0.0.1:port` of its `AdminServer`.
+    ///
+    /// # Panics
+    /// If it was set up without.
+    pub fn admin_address(&self) -> String {
+        format!("127.0.0.1:{}", self.admin_port.expect("the set-up says that there is an AdminServer"))
     }
 
     /// `dataDir`.
@@ -150,7 +162,9 @@ impl Server {
         let mut command = self.jars.java();
         for property in [
             "zookeeper.4lw.commands.whitelist=*",
-            "zookeeper.admin.enableServer=false",
+            &format!("zookeeper.admin.enableServer={}", self.admin_port.is_some()),
+            &format!("zookeeper.admin.serverPort={}", self.admin_port.unwrap_or_default()),
+            "zookeeper.admin.serverAddress=127.0.0.1",
             "zookeeper.forceSync=no",
             &format!("zookeeper.DigestAuthenticationProvider.superDigest={SUPERUSER}"),
         ] {

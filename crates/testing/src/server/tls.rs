@@ -92,6 +92,21 @@ impl Authority {
         Ok((setup, format!("127.0.0.1:{port}")))
     }
 
+    /// A server whose `AdminServer` speaks TLS and nothing else, with that party's certificate: it takes those of the
+    /// quorum's connections.
+    pub fn admin_setup(&self, setup: Setup, party: &Party) -> Result<Setup> {
+        let property = |name: &str, value: &str| format!("zookeeper.ssl.quorum.{name}={value}");
+        let setup = setup
+            .property("zookeeper.admin.forceHttps=true")
+            .property(property("keyStore.location", text(&party.store)?))
+            .property(property("keyStore.password", PASSWORD))
+            .property(property("keyStore.type", "PKCS12"))
+            .property(property("trustStore.location", text(&self.java_trust_store()?)?))
+            .property(property("trustStore.password", PASSWORD))
+            .property(property("trustStore.type", "PKCS12"));
+        Ok(setup)
+    }
+
     fn openssl(&self, line: &str, more: &[&str]) -> Result<()> {
         let mut command = Command::new("openssl");
         ran(command.current_dir(self.folder.path()).args(line.split(' ')).args(more))

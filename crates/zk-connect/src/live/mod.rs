@@ -1,4 +1,4 @@
-//! What speaks to running servers; the only place with sockets.
+//! What speaks to running servers over the client protocol; the only place with sockets but for [`crate::admin`].
 //!
 //! - [`Client`]: a session with an ensemble, and every operation of the client protocol that a backup or a restore
 //!   needs.
@@ -27,5 +27,6 @@ pub use error::{Broken, LiveError};
 pub use events::{Event, Events};
 pub use options::{AuthInfo, ConnectOptions};
 pub use sasl::SaslUser;
+pub(crate) use tls::explained as explained_tls;
 pub use tls::{Tls, TlsFiles};
 pub use wire::{CreateMode, EventKind, NodeStat, Op, OpResult, WatchEvent};

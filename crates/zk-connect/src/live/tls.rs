@@ -95,6 +95,11 @@ impl Tls {
         Ok(Self { config: Arc::new(config) })
     }
 
+    /// What was set up.
+    pub(crate) fn config(&self) -> ClientConfig {
+        (*self.config).clone()
+    }
+
     /// The handshake with a server that was asked for by this `host:port`.
     pub(super) async fn wrap(&self, host: &str, socket: TcpStream) -> Result<TlsStream<TcpStream>, Broken> {
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
@@ -112,7 +117,7 @@ impl Tls {
 }
 
 /// What a failure inside TLS means, and what to do.
-pub(super) fn explained(error: &Rustls) -> String {
+pub(crate) fn explained(error: &Rustls) -> String {
     let text = error.to_string();
     let advice = match error {
         Rustls::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {

@@ -28,6 +28,17 @@ impl Compression {
         }
     }
 
+    /// How a file that begins so is compressed; `None` where it is no snapshot file at all. Eight bytes tell.
+    pub fn of_start(start: &[u8]) -> Option<Self> {
+        if start.starts_with(&super::MAGIC) {
+            Some(Self::None)
+        } else if start.starts_with(&GZIP_MAGIC) {
+            Some(Self::Gzip)
+        } else {
+            start.starts_with(&SNAPPY_MAGIC).then_some(Self::Snappy)
+        }
+    }
+
     pub(super) fn split_extension(name: &str) -> (&str, Self) {
         for compression in [Self::Gzip, Self::Snappy] {
             if let Some(rest) = name.strip_suffix(compression.extension()) {
@@ -41,6 +52,8 @@ impl Compression {
 /// Ratios say little about small files.
 const RATIO_FREE_BYTES: u64 = 64 << 20;
 const STEP_BYTES: usize = 1 << 20;
+/// RFC 1952, with the only method there is.
+const GZIP_MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 const SNAPPY_MAGIC: [u8; 8] = *b"\x82SNAPPY\0";
 /// snappy-java lets a user choose blocks up to 512 MiB and takes 32 KiB by default.
 const SNAPPY_BLOCK_BYTES: usize = 512 << 20;

@@ -71,6 +71,15 @@ pub enum Note {
         /// The transaction.
         zxid: Zxid,
     },
+    /// The file came without its log, and its own digest does not show it to be the state at one zxid.
+    Alone {
+        /// The zxid in the file's name.
+        snapshot: Zxid,
+        /// Where its writing ended, as far as it says.
+        end: Zxid,
+        /// Whether it has a digest at all.
+        digest: bool,
+    },
     /// There was no snapshot file; the logs start at the beginning.
     LogOnly,
     /// The server was asked for its zxid and did not answer.
@@ -120,6 +129,14 @@ impl fmt::Display for Note {
             Self::UnlistedClose { zxid } => write!(
                 f,
                 "session closed at {zxid} while the snapshot file may have been written: servers before 3.6 do not log which ephemeral nodes that removed, so their parents may show an older pzxid, as after a restart of the server"
+            ),
+            Self::Alone { snapshot, end, digest: true } => write!(
+                f,
+                "transactions were applied while the server wrote this, from {snapshot} to {end}, and no log settles them: not one state"
+            ),
+            Self::Alone { snapshot, end, digest: false } => write!(
+                f,
+                "no digest and no log show whether what the server wrote from {snapshot} to {end} is one state (zookeeper.digest.enabled)"
             ),
             Self::LogOnly => f.write_str("no snapshot file: the state was built from the logs alone"),
             Self::ServerSilent => f.write_str("the server did not say how far it is"),

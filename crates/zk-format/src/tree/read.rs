@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek as _};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -29,12 +29,23 @@ pub(super) fn read_file(path: &Path, limits: &ReadLimits) -> Result<FlatTree, Sn
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let (zxid, compression) = file_snap::parse_name(name).ok_or(SnapProblem::Name)?;
     let file = File::open(path).map_err(|source| SnapProblem::Io { action: "open", source })?;
+    read_open(&file, zxid, compression, limits)
+}
+
+pub(super) fn read_open(
+    file: &File,
+    zxid: Zxid,
+    compression: Compression,
+    limits: &ReadLimits,
+) -> Result<FlatTree, SnapProblem> {
     let length = file.metadata().map_err(|source| SnapProblem::Io { action: "stat", source })?.len();
     if compression != Compression::None {
-        return parse(decompress(file, length, compression, limits)?, zxid, limits);
+        let mut from = file;
+        from.rewind().map_err(|source| SnapProblem::Io { action: "read", source })?;
+        return parse(decompress(from, length, compression, limits)?, zxid, limits);
     }
     let mut walker = Walker::new(*limits);
-    let file = read_and_walk(&file, length, &mut walker, limits)?;
+    let file = read_and_walk(file, length, &mut walker, limits)?;
     finish(file, walker, zxid)
 }
 

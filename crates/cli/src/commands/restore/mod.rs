@@ -243,7 +243,7 @@ fn zxid(given: &str) -> Result<Zxid, String> {
 
 /// Runs it.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let target = selection::source(&args.target, "restore into")?;
+    let target = selection::source(&args.target)?;
     let filter = Filter::new(&args.include, &args.exclude).map_err(|error| usage(error.to_string()))?;
     let repo = opening::repository(context)?;
     context.catch_interrupts()?;
