@@ -281,7 +281,7 @@ fn dangerous_restores_are_refused() {
     stored.zooark("restore latest datadir:new --bump-epoch off").ends(5).says("--yes-really");
     stored.zooark("restore latest datadir:new --bump-epoch sometimes").ends(2);
     stored.zooark("restore latest zk://localhost:2181").ends(2).says("nobody can be asked");
-    stored.zooark("restore latest admin+http://localhost:8080").ends(2).says("write datadir:/path or zk://host:2181");
+    stored.zooark("restore latest admin+http://localhost:8080").ends(2).says("--experimental-admin-restore");
     assert!(!stored.home.path("new").exists());
 }
 

@@ -259,3 +259,83 @@ fn the_program_says_what_is_wrong_and_stores_nothing() {
     let listed = home.zooark("--repo repository --key-file key snapshots --json").ends(0).json();
     assert_eq!(listed.as_array().map(Vec::len), Some(0));
 }
+
+/// Where all members of the scripted ensemble stand.
+const ZXID: i64 = 1 << 60;
+
+/// One of three servers; `restore` gives what it says to an upload.
+async fn member(id: u32, restore: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let role = if id == 1 { "leader" } else { "follower" };
+    let srvr = format!(
+        r#"{{"version":"3.9.4-abc","read_only":false,"node_count":5,"error":null,
+            "server_stats":{{"server_state":"{role}","last_processed_zxid":{ZXID},"num_alive_client_connections":0}}}}"#
+    );
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (srvr, restore) = (srvr.clone(), restore.clone());
+            tokio::spawn(async move { answer(stream, id, &srvr, &restore).await });
+        }
+    });
+    address
+}
+
+async fn answer(mut stream: TcpStream, id: u32, srvr: &str, restore: &[u8]) -> std::io::Result<()> {
+    let mut asked = Vec::new();
+    while !asked.ends_with(b"\r\n\r\n") {
+        asked.push(stream.read_u8().await?);
+    }
+    let asked = String::from_utf8_lossy(&asked).to_lowercase();
+    let command = asked.split(['/', ' ', '?']).nth(3).unwrap_or_default();
+    let body = match command {
+        "srvr" => srvr.to_owned(),
+        "zabstate" => format!(r#"{{"myid":{id},"error":null}}"#),
+        "voting_view" => r#"{"current_config":{"1":{},"2":{},"3":{}},"error":null}"#.to_owned(),
+        "observers" => r#"{"observers":[],"error":null}"#.to_owned(),
+        "dump" => r#"{"expiry_time_to_session_ids":{"5":[]},"error":null}"#.to_owned(),
+        "system_properties" => r#"{"error":null}"#.to_owned(),
+        "restore" => {
+            let length = asked.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+            let mut upload = vec![0; length.and_then(|length| length.parse().ok()).unwrap_or(0)];
+            stream.read_exact(&mut upload).await?;
+            assert!(upload.starts_with(b"ZKSN") && upload.ends_with(b"/"));
+            stream.write_all(restore).await?;
+            return stream.shutdown().await;
+        }
+        other => panic!("{other:?} was asked for: {asked}"),
+    };
+    stream.write_all(&http("200 OK", "Connection: close\r\n", &body)).await?;
+    stream.shutdown().await
+}
+
+/// Whoever has to mend it at night must know which server has which tree.
+#[test]
+fn a_restore_that_breaks_off_says_which_servers_have_which_tree() {
+    let home = Home::new();
+    std::fs::write(home.path("auth"), "digest somebody:secret\n").unwrap();
+    home.zooark("init --repo repository --new-key-file key").ends(0);
+    let program = |line: &str| home.zooark(&format!("--repo repository --key-file key {line}"));
+    program(&format!("backup {}", crate::run::recorded("after").display())).ends(0);
+    let taken = http("200 OK", "", &format!(r#"{{"last_zxid":{ZXID},"error":null}}"#));
+    let elsewhere = http("200 OK", "", r#"{"last_zxid":7,"error":null}"#);
+    let disabled = http("503 Service Unavailable", "", r#"{"error":"Restore command is disabled"}"#);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let restored = |answers: [&Vec<u8>; 3]| {
+        let members: Vec<String> =
+            (1..).zip(answers).map(|(id, answer)| runtime.block_on(member(id, answer.clone()))).collect();
+        let line = "--experimental-admin-restore --no-safety-snapshot --zk-auth-file auth --yes";
+        let ran = program(&format!("restore latest admin+http://{} {line}", members.join(",")));
+        assert!(!ran.stderr.contains("secret"), "{}", ran.stderr);
+        (ran, members)
+    };
+    let (ran, _) = restored([&disabled, &taken, &taken]);
+    assert!(!ran.ends(1).says("admin.restore.enabled").stderr.contains("differ"));
+    let (ran, members) = restored([&taken, &taken, &disabled]);
+    let ran = ran.ends(3).says("admin.restore.enabled").says("run the same restore again");
+    let said = format!("{}, {} have the restored tree in memory, {} the old one", members[0], members[1], members[2]);
+    ran.says(&said);
+    let (ran, members) = restored([&taken, &elsewhere, &taken]);
+    let ran = ran.ends(3).says(&format!("{} takes the restored tree for the state at 0x7", members[1]));
+    ran.says(&format!("{} may have either, {} the old one", members[1], members[2]));
+}

@@ -11,6 +11,7 @@
 
 mod admin;
 mod admin_hostile;
+mod admin_restore;
 mod booted;
 mod client;
 mod compare;

@@ -27,6 +27,7 @@ pub mod repair;
 pub mod repo;
 pub mod report;
 pub mod restore;
+pub mod restore_admin;
 pub mod restore_live;
 pub mod retention;
 pub mod snapshots;

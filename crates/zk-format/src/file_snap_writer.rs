@@ -1,5 +1,6 @@
 //! Writes snapshot files that every version from 3.4 to 3.9 loads: the base section only, header to first seal. A
-//! digest trailer would make a 3.9 server with digests disabled refuse to start.
+//! digest trailer would make a 3.9 server with digests disabled refuse to start; what an `AdminServer` is to restore has
+//! trailers ([`Written::trailers`]), for nothing else tells it the zxid.
 //!
 //! The writer refuses what a server could not load or would read as something else: nodes before their parents or
 //! twice, values over the target's `jute.maxbuffer`, ACL lists that are not in the table, ephemeral nodes without
@@ -17,15 +18,17 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use foldhash::quality::RandomState;
+use simd_adler32::Adler32;
 use thiserror::Error;
 
 use self::part::Tables;
 use self::read_back::{Adler, Piece};
 use self::seen::Seen;
+use crate::digest;
 use crate::file_snap::{DB_ID, END_MARK, MAGIC, Session, VERSION, WORLD_ACL_ID};
 use crate::jute;
 use crate::path::{self, PathProblem};
-use crate::types::{AclList, NodeRef};
+use crate::types::{AclList, NodeRef, Zxid};
 
 pub use part::{Part, PartMaker, PartWriter};
 pub use read_back::{ReadBackError, read_back};
@@ -57,6 +60,38 @@ pub struct Written {
     pub bytes: u64,
     /// The pieces it was written in.
     pieces: Vec<Piece>,
+}
+
+impl Written {
+    /// What 3.9 writes behind the base section, to be appended to the file: `digest` of its nodes, where the server that
+    /// will load it keeps digests, and `zxid`, which a server takes for that of the tree.
+    ///
+    /// A server without digests takes a digest trailer for another, and one with digests misses it.
+    pub fn trailers(&self, digest: Option<i64>, zxid: Zxid) -> Vec<u8> {
+        let mut sum = Adler::default();
+        for piece in &self.pieces {
+            sum.append(piece);
+        }
+        let mut adler = Adler32::from_checksum(sum.sum());
+        let mut trailers = Vec::new();
+        let mut seal = |body: jute::Writer| {
+            adler.write(body.bytes());
+            let mut seal = jute::Writer::new();
+            seal.i64(i64::from(adler.finish())).raw(&END_MARK);
+            adler.write(seal.bytes());
+            trailers.extend_from_slice(body.bytes());
+            trailers.extend_from_slice(seal.bytes());
+        };
+        if let Some(digest) = digest {
+            let mut body = jute::Writer::new();
+            body.i64(zxid.0).i32(digest::VERSION).i64(digest);
+            seal(body);
+        }
+        let mut body = jute::Writer::new();
+        body.i64(zxid.0);
+        seal(body);
+        trailers
+    }
 }
 
 /// Why a snapshot file could not be written.

@@ -21,6 +21,7 @@ use zk_format::data_dir::ServerConfig;
 
 pub use self::epoch::{BumpEpoch, EpochInputs};
 pub use self::keep::{Server, ServerVersion};
+pub(crate) use self::write::to_file as write_file;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::monitor::Monitor;

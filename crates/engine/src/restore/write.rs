@@ -180,6 +180,33 @@ fn stream<W: Write>(
     Ok(Outcome { written, ephemerals_skipped: kept.ephemerals, digest, notes })
 }
 
+/// What was written into a file that has no place in a directory.
+#[derive(Debug)]
+pub(crate) struct Placeless {
+    pub file: Written,
+    pub ephemerals_skipped: u64,
+    pub notes: Vec<String>,
+}
+
+/// Writes what a restore of the whole tree would into an empty file, and reads it back.
+pub(crate) fn to_file(
+    repo: &Repo,
+    request: &DatadirRequest,
+    mut file: &File,
+    monitor: &dyn Monitor,
+) -> Result<Placeless, EngineError> {
+    let manifest = &request.snapshot.manifest;
+    // Every blob by its id: this is no restore that has to be fast.
+    let tree = repo.tree(manifest)?;
+    let contents = contents(&tree, request)?;
+    let outcome = stream(&tree, request, &contents, &mut file, monitor)?;
+    verify_digest(&outcome, true, &manifest.body.fields.state_digest)?;
+    monitor.check()?;
+    read_back(file, &outcome.written)
+        .map_err(|error| EngineError::with(ErrorKind::Failed, "reading back the file to restore", error))?;
+    Ok(Placeless { file: outcome.written, ephemerals_skipped: outcome.ephemerals_skipped, notes: outcome.notes })
+}
+
 /// A tree from 3.4 has no configuration node, and later servers want to find one.
 fn write_missing_config<W: Write>(writer: &mut SnapWriter<W>) -> Result<(), EngineError> {
     let acl = AclList::world();

@@ -112,7 +112,7 @@ async fn data(client: &Client, place: &[u8]) -> Result<Option<Vec<u8>>, LiveErro
 }
 
 /// `server.1=host:2888:3888:participant;2181` and the like: the hosts and ports.
-fn members(config: &[u8]) -> BTreeSet<Vec<u8>> {
+pub(crate) fn members(config: &[u8]) -> BTreeSet<Vec<u8>> {
     let lines = config.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"server."));
     let address = |line: &[u8]| -> Option<Vec<u8>> {
         let at = line.iter().position(|byte| *byte == b'=')?;

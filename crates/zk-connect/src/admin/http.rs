@@ -3,13 +3,14 @@
 //! No proxy is used and no redirection followed: credentials go to the server that was named, and to nobody else.
 
 use std::error::Error;
+use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderValue};
-use reqwest::{Client, RequestBuilder, Response, redirect};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use reqwest::{Body, Client, RequestBuilder, Response, redirect};
 use serde_json::{Map, Value};
 use tokio_rustls::rustls::Error as Rustls;
 
@@ -111,6 +112,21 @@ impl Http {
         control: &dyn Transfer,
     ) -> Result<Response, AdminError> {
         let request = self.with_credentials(self.client.get(self.url(host, command, query)), who);
+        within(host, command, time_out, control, request.send()).await
+    }
+
+    /// Sends a file of so many bytes, from where it stands, with credentials.
+    pub(super) async fn post(
+        &self,
+        host: &str,
+        command: &str,
+        (file, bytes): (File, u64),
+        time_out: Duration,
+        control: &dyn Transfer,
+    ) -> Result<Response, AdminError> {
+        let body = Body::from(tokio::fs::File::from_std(file));
+        let request = self.client.post(self.url(host, command, None)).header(CONTENT_TYPE, "application/octet-stream");
+        let request = self.with_credentials(request.header(CONTENT_LENGTH, bytes).body(body), As::Ourselves);
         within(host, command, time_out, control, request.send()).await
     }
 

@@ -11,6 +11,7 @@
 mod answer;
 mod error;
 mod http;
+mod restore;
 mod snapshot;
 
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use answer::{ServerInfo, Version};
 pub use error::AdminError;
+pub use restore::Member;
 pub use snapshot::{Streamed, snapshot};
 
 use crate::endpoint::AdminSpec;
@@ -40,6 +42,8 @@ pub struct AdminOptions {
     pub snapshot_time_out: Duration,
     /// For the next bytes of a transfer.
     pub silence_time_out: Duration,
+    /// In the middle of a restore: how long it is tried again where a server takes one request per interval.
+    pub patience: Duration,
     /// A transfer brings at least this much in each `silence_time_out`.
     pub least_bytes: u64,
     /// The largest snapshot accepted.
@@ -59,6 +63,8 @@ impl Default for AdminOptions {
             answer_time_out: Duration::from_secs(20),
             snapshot_time_out: Duration::from_mins(10),
             silence_time_out: Duration::from_secs(30),
+            // A little more than the interval of a server that was not told otherwise.
+            patience: Duration::from_secs(330),
             least_bytes: 256 << 10,
             max_bytes: zk_format::file_snap::ReadLimits::default().file_bytes,
             folder: std::env::temp_dir(),

@@ -89,12 +89,13 @@ fn approve(args: &Args, offer: &Offer, plan: &Plan, context: &Context) -> Result
     if args.dry_run || args.yes || offer.empty || !offer.refusals.is_empty() {
         return Ok(args.yes);
     }
-    ask().map_err(|error| EngineError::with(ErrorKind::Failed, "cannot ask whether to go on", error))
+    ask("apply this plan?").map_err(|error| EngineError::with(ErrorKind::Failed, "cannot ask whether to go on", error))
 }
 
-fn ask() -> io::Result<bool> {
+/// Asks whoever sits at the terminal.
+pub(super) fn ask(question: &str) -> io::Result<bool> {
     let mut terminal = io::stderr().lock();
-    write!(terminal, "apply this plan? [y/N] ")?;
+    write!(terminal, "{question} [y/N] ")?;
     terminal.flush()?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer)?;

@@ -1,5 +1,7 @@
-//! `restore`: a snapshot, or a part of one, into a data directory that a server boots, or into a running ensemble.
+//! `restore`: a snapshot, or a part of one, into a data directory that a server boots, or into a running ensemble, over the
+//! client protocol or, as an experiment, through its servers' AdminServers.
 
+mod admin;
 mod datadir;
 mod live;
 
@@ -33,14 +35,16 @@ use crate::opening;
   zooark restore 4f1c:/brokers datadir:/tmp/brokers --dry-run
   zooark restore latest:/app zk://zk1:2181,zk2:2181 --zk-auth-file /etc/zooark/zk-auth --dry-run -v
   zooark restore latest:/app zk://zk1:2181 --remap /app=/app-restored --yes
-  zooark restore latest:/app zk://zk1:2181 --conflict overwrite --delete")]
+  zooark restore latest:/app zk://zk1:2181 --conflict overwrite --delete
+  zooark restore 4f1c admin+https://zk1,zk2,zk3 --experimental-admin-restore --zk-auth-file auth")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own that a person sets")]
 pub struct Args {
     /// SNAPSHOT[:/path]; a path restores that subtree with its ancestors
     #[arg(value_parser = selection::snapshot_path)]
     snapshot: SnapshotPath,
 
-    /// zk://HOST:PORT,…[/CHROOT], datadir:PATH[?log=DIR|log=same|cfg=FILE], or a plain path
+    /// zk://HOST:PORT,…[/CHROOT], datadir:PATH[?log=DIR|log=same|cfg=FILE], a plain path, or admin+http://HOST:PORT,… with
+    /// every server of the ensemble
     target: String,
 
     /// Read and check everything, and write nothing
@@ -148,6 +152,10 @@ pub struct Args {
     #[arg(long, help_heading = ENSEMBLE)]
     no_safety_snapshot: bool,
 
+    /// Restore through AdminServers; read docs/operations/restore-ensemble.md first
+    #[arg(long, help_heading = ADMIN)]
+    experimental_admin_restore: bool,
+
     #[command(flatten)]
     live: LiveArgs,
 
@@ -157,6 +165,7 @@ pub struct Args {
 
 const DATADIR: &str = "Into a data directory";
 const ENSEMBLE: &str = "Into a live ensemble";
+const ADMIN: &str = "Through AdminServers";
 
 /// Who reads back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -211,6 +220,7 @@ const DATADIR_ONLY: &[Given] = &[
     ("--keep-ephemerals", |args| args.keep_ephemerals),
     ("--extended-types", |args| args.extended_types.is_some()),
 ];
+const ADMIN_ONLY: &[Given] = &[("--experimental-admin-restore", |args| args.experimental_admin_restore)];
 
 impl Args {
     /// A flag without meaning for the target is a misunderstanding.
@@ -254,14 +264,18 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     match target {
         Endpoint::DataDir(target) => {
             args.refuse("a data directory", LIVE_ONLY)?;
+            args.refuse("a data directory", ADMIN_ONLY)?;
             datadir::run(args, &repo, (snapshot, path), target, filter, context)
         }
         Endpoint::Live(target) => {
             args.refuse("a live ensemble", DATADIR_ONLY)?;
+            args.refuse("a live ensemble", ADMIN_ONLY)?;
             live::run(args, &repo, (snapshot, path), target, filter, context)
         }
-        Endpoint::Admin(_) => {
-            Err(usage("restore writes data directories and live ensembles: write datadir:/path or zk://host:2181"))
+        Endpoint::Admin(target) => {
+            args.refuse("AdminServers", LIVE_ONLY)?;
+            args.refuse("AdminServers", DATADIR_ONLY)?;
+            admin::run(args, &repo, (snapshot, path), target, &filter, context)
         }
     }
 }
