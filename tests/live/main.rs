@@ -40,3 +40,4 @@ mod tls;
 mod turn;
 mod versions;
 mod watch;
+mod withheld;
