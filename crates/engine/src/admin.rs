@@ -3,21 +3,24 @@
 use zk_connect::admin::{self, Admin, AdminError, AdminOptions, Transfer};
 use zk_connect::endpoint::AdminSpec;
 use zk_connect::live::Tls;
+use zk_format::load::Loaded;
 
-use crate::backup::Whole;
 use crate::error::{EngineError, ErrorKind};
-use crate::filter::Filter;
 use crate::live::LiveSettings;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::runtime;
 
+/// A server's file, read.
+#[derive(Debug)]
+pub struct HandedOut {
+    /// The state.
+    pub loaded: Loaded,
+    /// The server's version.
+    pub version: String,
+}
+
 /// Asks a server for all it has.
-pub fn read(
-    spec: &AdminSpec,
-    settings: &LiveSettings,
-    filter: &Filter,
-    monitor: &dyn Monitor,
-) -> Result<Whole, EngineError> {
+pub fn read(spec: &AdminSpec, settings: &LiveSettings, monitor: &dyn Monitor) -> Result<HandedOut, EngineError> {
     let runtime = runtime()?;
     let failed = |error| failed("reading", spec, error);
     let admin = Admin::new(spec, options(spec, settings)?).map_err(failed)?;
@@ -32,7 +35,7 @@ pub fn read(
     monitor.begin(Phase::Reading, Unit::Nodes, None);
     let loaded = streamed.load();
     monitor.end(Phase::Reading);
-    Ok(Whole { loaded: loaded.map_err(failed)?, filter: filter.clone(), live: None, version: Some(version) })
+    Ok(HandedOut { loaded: loaded.map_err(failed)?, version })
 }
 
 /// How to reach the servers, as far as the settings say.

@@ -13,11 +13,11 @@ use repository::stack;
 use repository::{RecordFlags, RecordRef};
 use serde::Serialize;
 use zk_connect::{DataDirSpec, Endpoint};
-use zk_format::load::{LoadOptions, load};
+use zk_format::load::{LoadOptions, Loaded, load};
 use zk_format::{Stat, key, path};
 
 use crate::admin;
-use crate::backup::{Whole, open_datadir};
+use crate::backup::open_datadir;
 use crate::convert::{descendants_range, record_ref};
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
@@ -34,7 +34,7 @@ pub enum Side<'r> {
     /// A snapshot.
     Snapshot(SnapshotTree<'r>),
     /// A data directory, read.
-    State(Box<Whole>),
+    State(Box<Loaded>),
     /// A live ensemble, read and lying on the disk.
     Live(Box<Stream>),
 }
@@ -120,7 +120,7 @@ pub fn datadir<'r>(spec: &DataDirSpec, monitor: &dyn Monitor) -> Result<Side<'r>
         monitor.note(&note.to_string());
     }
     monitor.end(Phase::Reading);
-    Ok(Side::State(Box::new(Whole { loaded, filter: Filter::default(), live: None, version: None })))
+    Ok(Side::State(Box::new(loaded)))
 }
 
 /// The side that an endpoint names; of a live ensemble only what `options` are about is read.
@@ -144,11 +144,11 @@ pub fn endpoint<'r>(
             Ok(Side::Live(Box::new(stream)))
         }
         Endpoint::Admin(spec) => {
-            let whole = admin::read(spec, live, &Filter::default(), monitor)?;
-            for note in &whole.loaded.notes {
+            let handed_out = admin::read(spec, live, monitor)?;
+            for note in &handed_out.loaded.notes {
                 monitor.note(&note.to_string());
             }
-            Ok(Side::State(Box::new(whole)))
+            Ok(Side::State(Box::new(handed_out.loaded)))
         }
     }
 }
@@ -283,8 +283,8 @@ fn snapshots(
 }
 
 /// A full read's comparison finds the differing keys on all processors; they are visited in order afterwards.
-fn with_state(snapshot: &SnapshotTree<'_>, state: &Whole, each: &mut Each<'_>) -> Result<(), EngineError> {
-    let records = StateRecords::new(&state.loaded.tree, &[], &Filter::default());
+fn with_state(snapshot: &SnapshotTree<'_>, state: &Loaded, each: &mut Each<'_>) -> Result<(), EngineError> {
+    let records = StateRecords::new(&state.tree, &[], &Filter::default());
     let found = std::sync::Mutex::new(Vec::new());
     snapshot.stack().changes_to(&records, &|old, new| {
         let record = old.or(new);
@@ -295,13 +295,13 @@ fn with_state(snapshot: &SnapshotTree<'_>, state: &Whole, each: &mut Each<'_>) -
     let mut paths = found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     paths.sort_by(|a, b| key::compare(a, b));
     for path in paths {
-        each(snapshot.node(&path)?, state.loaded.tree.find(&path).map(|node| Znode::from_node(&node)))?;
+        each(snapshot.node(&path)?, state.tree.find(&path).map(|node| Znode::from_node(&node)))?;
     }
     Ok(())
 }
 
-fn states(before: &Whole, after: &Whole, each: &mut Each<'_>) -> Result<(), EngineError> {
-    let (mut old, mut new) = (before.loaded.tree.iter().peekable(), after.loaded.tree.iter().peekable());
+fn states(before: &Loaded, after: &Loaded, each: &mut Each<'_>) -> Result<(), EngineError> {
+    let (mut old, mut new) = (before.tree.iter().peekable(), after.tree.iter().peekable());
     loop {
         let order = match (old.peek(), new.peek()) {
             (None, None) => return Ok(()),

@@ -41,22 +41,31 @@ impl Identity {
     /// Takes the signs from nodes given in any order; only those of the first three levels matter.
     pub fn of<'a>(nodes: impl Iterator<Item = NodeRef<'a>>) -> Self {
         let mut identity = Self::default();
-        for node in nodes {
-            let depth = depth(node.path);
-            if (1..=2).contains(&depth) && !path::is_reserved(node.path) && !node.stat.kind().is_ephemeral() {
-                identity.oldest.push((node.path.to_vec(), node.stat.czxid.0));
-                if identity.oldest.len() >= 4 * OLDEST {
-                    identity.trim();
-                }
-            }
-            if let Some(data) = node.data.filter(|data| !data.is_empty() && data.len() <= MAX_ID)
-                && is_well_known(node.path)
-            {
-                identity.ids.insert(node.path.to_vec(), data.to_vec());
+        nodes.for_each(|node| identity.add(&node));
+        identity.finished()
+    }
+
+    /// Looks at one node more. [`Identity::finished`] ends it.
+    pub fn add(&mut self, node: &NodeRef<'_>) {
+        let depth = depth(node.path);
+        if (1..=2).contains(&depth) && !path::is_reserved(node.path) && !node.stat.kind().is_ephemeral() {
+            self.oldest.push((node.path.to_vec(), node.stat.czxid.0));
+            if self.oldest.len() >= 4 * OLDEST {
+                self.trim();
             }
         }
-        identity.trim();
-        identity
+        if let Some(data) = node.data.filter(|data| !data.is_empty() && data.len() <= MAX_ID)
+            && is_well_known(node.path)
+        {
+            self.ids.insert(node.path.to_vec(), data.to_vec());
+        }
+    }
+
+    /// The signs of all that was added.
+    #[must_use]
+    pub fn finished(mut self) -> Self {
+        self.trim();
+        self
     }
 
     fn trim(&mut self) {

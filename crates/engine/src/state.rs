@@ -1,43 +1,13 @@
 //! A loaded tree as sorted records, without a copy: what the repository reads from.
 
-use std::collections::{BTreeMap, HashSet};
-
 use repository::record::{MAX_INLINE_VALUE, lens_of};
-use repository::{Record, RecordFlags, RecordLens, RecordRef, SortedRecords};
+use repository::{Record, RecordLens, RecordRef, SortedRecords};
 use zk_format::file_snap::Session;
 use zk_format::replay::MergedTree;
-use zk_format::{AclList, NodeOutline, NodeRef, OwnerKind, key};
+use zk_format::{NodeOutline, NodeRef, key};
 
 use crate::convert::{children_range, is_quota_stats, record_ref, session_record};
 use crate::filter::Filter;
-
-/// What a source could not show of its nodes.
-#[derive(Clone, Debug, Default)]
-pub struct Marks {
-    /// Container and TTL nodes look like persistent ones.
-    pub kinds_hidden: bool,
-    /// Lists with digests that the server hid.
-    pub masked: HashSet<AclList>,
-    /// What is missing of single nodes.
-    pub nodes: BTreeMap<Vec<u8>, RecordFlags>,
-}
-
-impl Marks {
-    /// The flags of a node.
-    pub(crate) fn flags(&self, node: &NodeRef<'_>) -> RecordFlags {
-        let mut flags = RecordFlags::default();
-        if self.kinds_hidden && node.stat.kind() == OwnerKind::Persistent {
-            flags |= RecordFlags::KIND_UNKNOWN;
-        }
-        if !self.masked.is_empty() && node.acl.is_some_and(|list| self.masked.contains(list)) {
-            flags |= RecordFlags::ACL_MASKED;
-        }
-        if let Some(missing) = self.nodes.get(node.path) {
-            flags |= *missing;
-        }
-        flags
-    }
-}
 
 /// Nodes in key order, then sessions.
 #[derive(Debug)]
@@ -46,7 +16,6 @@ pub struct StateRecords<'a> {
     /// Places of the nodes that pass the filter; all of them where `None`.
     selected: Option<Vec<usize>>,
     sessions: Vec<Record>,
-    marks: Option<&'a Marks>,
 }
 
 impl<'a> StateRecords<'a> {
@@ -64,13 +33,7 @@ impl<'a> StateRecords<'a> {
             records.extend(sessions.iter().map(|session| session_record(session.id, session.timeout_ms)));
             records.sort_by(|a: &Record, b| a.key.cmp(&b.key));
         }
-        Self { tree, selected, sessions: records, marks: None }
-    }
-
-    /// The same, with what could not be learnt.
-    #[must_use]
-    pub fn with_marks(self, marks: Option<&'a Marks>) -> Self {
-        Self { marks, ..self }
+        Self { tree, selected, sessions: records }
     }
 
     /// How many of the records are nodes.
@@ -173,10 +136,6 @@ impl SortedRecords for StateRecords<'_> {
         let node = self.node(place);
         buffer.clear();
         key::encode_into(node.path, buffer);
-        let record = record_ref(buffer, &node);
-        match self.marks {
-            Some(marks) => RecordRef { flags: record.flags | marks.flags(&node), ..record },
-            None => record,
-        }
+        record_ref(buffer, &node)
     }
 }

@@ -6,7 +6,7 @@ use repository::manifest::Manifest;
 use repository::session::BackupSession;
 use repository::stack::Stack;
 use repository::{Record, StateDigest};
-use zk_connect::live::scan::{self, is_masked};
+use zk_connect::live::scan;
 use zk_format::load::{Consistency, Proof, Tail};
 use zk_format::{AclList, NodeRef, Zxid, key};
 
@@ -15,10 +15,10 @@ use super::tally::Changes;
 use crate::acls;
 use crate::convert::{descendants_range, record_ref};
 use crate::error::EngineError;
+use crate::live::flags_seen;
 use crate::live::follow::Followed;
 use crate::repo::Repo;
 use crate::report::Method;
-use crate::state::Marks;
 
 /// Compares what changed with the parent.
 pub fn prepare(
@@ -74,8 +74,6 @@ pub fn prepare(
 
 /// The changed nodes by key, as they are stored; `None` where they are gone.
 fn records(changes: &scan::Changes) -> BTreeMap<Vec<u8>, Option<Record>> {
-    let masked = changes.nodes.values().flatten().filter_map(|node| node.acl.clone()).filter(is_masked);
-    let marks = Marks { kinds_hidden: true, masked: masked.collect(), nodes: BTreeMap::new() };
     let is_gone = |path: &[u8]| changes.nodes.get(path).is_some_and(Option::is_none);
     let record = |(path, node): (&Vec<u8>, &Option<zk_format::Node>)| {
         let key = key::encode(path);
@@ -84,7 +82,7 @@ fn records(changes: &scan::Changes) -> BTreeMap<Vec<u8>, Option<Record>> {
         let record = node.map(|node| {
             let seen = NodeRef { path, data: node.data.as_deref(), acl: node.acl.as_ref(), stat: node.stat };
             let record = record_ref(&key, &seen);
-            repository::RecordRef { flags: record.flags | marks.flags(&seen), ..record }.to_owned()
+            repository::RecordRef { flags: record.flags | flags_seen(&seen, None), ..record }.to_owned()
         });
         (key, record)
     };

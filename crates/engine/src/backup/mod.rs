@@ -5,18 +5,22 @@
 mod anchor;
 mod describe;
 mod followed;
+#[cfg(test)]
+mod memory_tests;
 mod prepare;
 mod source;
 mod store;
 pub mod suspect;
 mod tally;
 mod watch;
+mod whole;
 
 pub(crate) use describe::stored_acl_zxid;
 pub(crate) use source::Read;
-pub use source::{Whole, open as open_datadir};
+pub use source::open as open_datadir;
 pub(crate) use tally::raw_size;
 pub use watch::{Ended, Round, WatchPlan, watch};
+pub(crate) use whole::Whole;
 
 use std::pin::pin;
 use std::time::{Duration, Instant};
@@ -175,15 +179,17 @@ fn read(
     match &request.source {
         Endpoint::Live(spec) => {
             let known = parent.filter(|_| !request.full);
-            let whole = live::read(repo, spec, &request.live, &request.filter, known, monitor)?;
-            Ok(Read::Full { whole: Box::new(whole), reason: None })
+            let scanned = live::read(repo, spec, &request.live, &request.filter, known, monitor)?;
+            Ok(Read::Full { whole: Box::new(Whole::Scanned(scanned)), reason: None })
         }
         Endpoint::DataDir(spec) => {
             let options = ReadOptions { filter: &request.filter, to_zxid: request.to_zxid, full: request.full };
             source::read(repo, spec, parent, trusted, &options, monitor)
         }
         Endpoint::Admin(spec) => {
-            let whole = admin::read(spec, &request.live, &request.filter, monitor)?;
+            let admin::HandedOut { loaded, version } = admin::read(spec, &request.live, monitor)?;
+            let (loaded, filter) = (Box::new(loaded), request.filter.clone());
+            let whole = Whole::Files { loaded, filter, version: Some(version) };
             Ok(Read::Full { whole: Box::new(whole), reason: None })
         }
     }

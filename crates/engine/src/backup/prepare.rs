@@ -10,16 +10,19 @@ use repository::session::BackupSession;
 use repository::stack::{ChangeSet, Stack};
 use repository::{Change, Record, StateDigest};
 use zk_format::increment::Increment;
-use zk_format::load::{self, Loaded};
+use zk_format::load;
 use zk_format::{AclList, Zxid};
 
-use super::source::{Read, Whole};
+use super::source::Read;
 use super::tally::{Changes, Counts, Tally};
+use super::whole::{Whole, WholeRecords};
 use super::{anchor, followed, suspect};
 use crate::acls;
 use crate::convert::{record, session_record};
 use crate::error::{EngineError, ErrorKind};
 use crate::identity::Identity;
+use crate::live::Scanned;
+use crate::live::stream::keeping;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
 use crate::report::Method;
@@ -84,7 +87,7 @@ pub fn prepare(
     match (read, parent) {
         (Read::Log(increment), Some(parent)) => from_log(repo, session, parent, &increment),
         (Read::Full { whole, reason }, Some(parent)) => {
-            monitor.begin(Phase::Comparing, Unit::Nodes, Some(whole.loaded.tree.len() as u64));
+            monitor.begin(Phase::Comparing, Unit::Nodes, Some(whole.nodes()));
             let prepared = compared(repo, session, parent, whole, reason);
             monitor.end(Phase::Comparing);
             prepared
@@ -172,16 +175,18 @@ fn compared(
     let set = stack.changes_to(&records, &|old, new| {
         let mut tally = tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         tally.count_sizes(old, new);
-    })?;
+    });
+    sound(&records)?;
+    let set = set?;
     let tally = tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let fields = &parent.body.fields;
-    let identity = Identity::of_records(&records);
+    let identity = records.identity();
     Ok(Prepared {
         facts: facts(&whole, reason)?,
         counts: tally.onto(fields),
         state_digest: Some(StateDigest(fields.state_digest).plus(set.digest_delta)),
         identity,
-        acls: lists(&whole.loaded),
+        acls: whole.lists(),
         incomplete: whole.gaps(),
         suspect: Vec::new(),
         difference: Difference::Set { whole, set },
@@ -190,30 +195,37 @@ fn compared(
 
 fn first(whole: Box<Whole>, reason: Option<String>) -> Result<Prepared, EngineError> {
     let records = whole.records();
-    let nodes = records.nodes() as u64;
+    let nodes = records.nodes();
     let counts = Counts {
         nodes,
-        sessions: records.sessions() as u64,
+        sessions: records.sessions(),
         raw_bytes: records.node_bytes(),
         created: nodes,
         ..Counts::default()
     };
-    let identity = Identity::of_records(&records);
+    let identity = records.identity();
     Ok(Prepared {
         facts: facts(&whole, reason)?,
         counts,
         state_digest: None,
         identity,
-        acls: lists(&whole.loaded),
+        acls: whole.lists(),
         incomplete: whole.gaps(),
         suspect: Vec::new(),
         difference: Difference::Whole(whole),
     })
 }
 
+/// Whether what was read of the records is what they are.
+pub(super) fn sound(records: &WholeRecords<'_>) -> Result<(), EngineError> {
+    records.sound().map_err(|error| keeping(&error))
+}
+
 fn facts(whole: &Whole, full_reason: Option<String>) -> Result<Facts, EngineError> {
-    let loaded = &whole.loaded;
-    let live = whole.live.as_ref();
+    let (loaded, version) = match whole {
+        Whole::Files { loaded, version, .. } => (loaded, version.clone()),
+        Whole::Scanned(scanned) => return Ok(scanned_facts(scanned, full_reason)),
+    };
     let exact = loaded.consistency == load::Consistency::Exact;
     Ok(Facts {
         zxid_low: loaded.zxid_low,
@@ -222,30 +234,40 @@ fn facts(whole: &Whole, full_reason: Option<String>) -> Result<Facts, EngineErro
         proof: loaded.proof,
         tail: loaded.tail,
         anchor: encoded_anchor(loaded.anchor.filter(|_| exact), loaded.place)?,
-        tree_digest: (exact && live.is_none()).then_some(loaded.digest),
+        tree_digest: exact.then_some(loaded.digest),
         state_time_ms: loaded.state_time_ms,
-        notes: loaded
-            .notes
-            .iter()
-            .map(ToString::to_string)
-            .chain(live.into_iter().flat_map(|live| live.notes.clone()))
-            .collect(),
+        notes: loaded.notes.iter().map(ToString::to_string).collect(),
         digest_mismatch: loaded.notes.iter().any(|note| matches!(note, load::Note::DigestMismatch { .. })),
-        method: if live.is_some() { Method::Scan } else { Method::Full },
+        method: Method::Full,
         full_reason,
-        acl_consistency: live.map_or(loaded.consistency, |live| live.acl_consistency),
-        version: live.and_then(|live| live.version.clone()).or_else(|| whole.version.clone()),
-        acl_zxid: live.map(|live| live.acl_zxid),
+        acl_consistency: loaded.consistency,
+        version,
+        acl_zxid: None,
     })
+}
+
+fn scanned_facts(scanned: &Scanned, full_reason: Option<String>) -> Facts {
+    Facts {
+        zxid_low: scanned.zxid_low,
+        zxid_high: scanned.zxid_high,
+        consistency: scanned.consistency,
+        proof: load::Proof::None,
+        tail: load::Tail::Confirmed,
+        anchor: Vec::new(),
+        tree_digest: None,
+        state_time_ms: scanned.state_time_ms,
+        notes: scanned.notes.clone(),
+        digest_mismatch: false,
+        method: Method::Scan,
+        full_reason,
+        acl_consistency: scanned.consistency,
+        version: scanned.version.clone(),
+        acl_zxid: Some(scanned.zxid_low),
+    }
 }
 
 fn encoded_anchor(anchor: Option<load::Anchor>, place: Option<load::LogPlace>) -> Result<Vec<u8>, EngineError> {
     anchor::encode(anchor, place).map_err(|error| EngineError::wrapping(ErrorKind::Failed, error))
-}
-
-fn lists(loaded: &Loaded) -> BTreeSet<AclList> {
-    let touched = loaded.tree.touched().iter().filter_map(|touched| touched.new.as_ref()?.acl.clone());
-    loaded.tree.base().acls().iter().cloned().chain(touched).collect()
 }
 
 pub(super) fn stored_identity(parent: &Manifest) -> Identity {
@@ -268,7 +290,7 @@ impl Prepared {
         };
         let reasons = match &self.difference {
             Difference::Set { whole, .. } | Difference::Whole(whole) => {
-                suspect::reasons(&compared, |path| Some(whole.loaded.tree.find(path)?.stat.czxid.0))
+                suspect::reasons(&compared, |path| whole.czxid(path))
             }
             Difference::Changes(_) => suspect::reasons(&compared, |_| None),
         };

@@ -10,18 +10,17 @@ use zk_connect::endpoint::LogDir;
 use zk_connect::live::four_letter::srvr;
 use zk_format::data_dir::{DataDir, ServerConfig};
 use zk_format::increment::{BaseState, Increment, IncrementError, IncrementOptions, load_increment};
-use zk_format::load::{LoadOptions, Loaded, load};
+use zk_format::load::{LoadOptions, load};
 use zk_format::replay::BaseStore;
 use zk_format::{Node, Zxid, key};
 
 use super::anchor;
+use super::whole::Whole;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
-use crate::live::LiveFacts;
 use crate::live::follow::Followed;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
-use crate::state::StateRecords;
 use crate::tree::SnapshotTree;
 use crate::znode::Znode;
 
@@ -56,36 +55,6 @@ pub enum Read {
         /// Why the log was not enough; `None` where it was not asked for or there is no parent.
         reason: Option<String>,
     },
-}
-
-/// A whole state and which of its nodes are wanted.
-#[derive(Debug)]
-pub struct Whole {
-    /// The state.
-    pub loaded: Loaded,
-    /// Which nodes of it.
-    pub filter: Filter,
-    /// What is peculiar to a state that a client saw.
-    pub live: Option<LiveFacts>,
-    /// The version of the server that handed it out, where one did.
-    pub version: Option<String>,
-}
-
-impl Whole {
-    /// The wanted nodes as records.
-    pub fn records(&self) -> StateRecords<'_> {
-        let marks = self.live.as_ref().map(|live| &live.marks);
-        StateRecords::new(&self.loaded.tree, &self.loaded.sessions, &self.filter).with_marks(marks)
-    }
-
-    /// What could not be read.
-    pub fn gaps(&self) -> Vec<Gap> {
-        if let Some(live) = &self.live {
-            return live.gaps.clone();
-        }
-        let gap = |path: &Vec<u8>| Gap { path: path.clone(), reason: "its ACL is not in the files".to_owned() };
-        self.loaded.unresolved_acls.iter().map(gap).collect()
-    }
 }
 
 impl Read {
@@ -142,7 +111,7 @@ pub fn read(
     let loaded = load(&dir, &LoadOptions { to_zxid: options.to_zxid, server_zxid, ..LoadOptions::default() });
     monitor.end(Phase::Reading);
     let loaded = loaded.map_err(|error| reading(source, error))?;
-    let whole = Whole { loaded, filter: options.filter.clone(), live: None, version: None };
+    let whole = Whole::Files { loaded: Box::new(loaded), filter: options.filter.clone(), version: None };
     Ok(Read::Full { whole: Box::new(whole), reason })
 }
 

@@ -10,11 +10,11 @@ use repository::tiers::{self, NewChanges, StackPlan};
 use repository::{SortedRecords, StateDigest};
 
 use super::BackupRequest;
-use super::prepare::{Difference, Prepared};
+use super::prepare::{Difference, Prepared, sound};
+use super::whole::WholeRecords;
 use crate::error::{EngineError, ErrorKind};
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
-use crate::state::StateRecords;
 
 /// The tables of the new snapshot.
 #[derive(Debug)]
@@ -51,7 +51,11 @@ impl Prepared {
                 match plan(session, &changes, request.full) {
                     // Everything is at hand: no need to read the parent.
                     StackPlan::Rebase(_) => self.base(repo, session, &records),
-                    plan => self.append(repo, session, plan, &changes),
+                    plan => {
+                        let appended = self.append(repo, session, plan, &changes);
+                        sound(&records)?;
+                        appended
+                    }
                 }
             }
         };
@@ -60,9 +64,11 @@ impl Prepared {
     }
 
     /// A new base from records that are all at hand.
-    fn base(&self, repo: &Repo, session: &BackupSession, records: &StateRecords<'_>) -> Result<Stored, EngineError> {
+    fn base(&self, repo: &Repo, session: &BackupSession, records: &WholeRecords<'_>) -> Result<Stored, EngineError> {
         let span = TableSpan { kind: TableKind::Base, zxid_low: 0, zxid_high: self.facts.zxid_high.0 };
-        let built = build_table(records, repo.inner.identity(), &session.base_sink(), span)?;
+        let built = build_table(records, repo.inner.identity(), &session.base_sink(), span);
+        sound(records)?;
+        let built = built?;
         let digest = built.digest.or(self.state_digest).unwrap_or_default();
         same_state(digest, self.state_digest.unwrap_or(digest))?;
         Ok(Stored { tables: vec![built.root], rebase: true, digest })

@@ -3,10 +3,10 @@
 use repository::record::ValueRef;
 use repository::table::KeyRange;
 use repository::{IdentityKeys, RecordRef};
+use zk_format::load::Loaded;
 use zk_format::{NodeRef, key};
 
 use super::{DiffOptions, Each};
-use crate::backup::Whole;
 use crate::convert::{descendants_range, record_ref, zk_stat};
 use crate::error::EngineError;
 use crate::live::stream::{Nodes, Stream};
@@ -83,9 +83,9 @@ fn is_same(record: &RecordRef<'_>, live: &Nodes<'_>, keys: &IdentityKeys) -> boo
 }
 
 /// A state in memory against the ensemble.
-pub(super) fn state(state: &Whole, live: &Stream, each: &mut Each<'_>) -> Result<(), EngineError> {
+pub(super) fn state(state: &Loaded, live: &Stream, each: &mut Each<'_>) -> Result<(), EngineError> {
     let mut meeting = Meeting { live: live.nodes()?, each };
-    for node in state.loaded.tree.iter() {
+    for node in state.tree.iter() {
         meeting.meet(&key::encode(node.path), Znode::from_node(&node))?;
     }
     meeting.up_to(None)

@@ -7,8 +7,8 @@ use zk_connect::endpoint::LiveSpec;
 use zk_connect::live::scan::{AclMemory, Changes, ScanOptions, Told, Watching};
 use zk_format::Zxid;
 
-use super::{LiveSettings, known_acls, pressing, told, whole};
-use crate::backup::{Read, stored_acl_zxid};
+use super::{LiveSettings, Scanned, known_acls, pressing, stream, told};
+use crate::backup::{Read, Whole, stored_acl_zxid};
 use crate::error::EngineError;
 use crate::filter::Filter;
 use crate::monitor::Monitor;
@@ -70,7 +70,7 @@ impl<'a> Following<'a> {
         if let Some(reason) = reason {
             self.monitor.note(&format!("scanning everything: {reason}"));
         }
-        let whole = self.scan(parent)?;
+        let whole = Whole::Scanned(self.scan(parent)?);
         Ok(Read::Full { whole: Box::new(whole), reason: reason.map(ToOwned::to_owned) })
     }
 
@@ -95,7 +95,7 @@ impl<'a> Following<'a> {
         Ok(Ok(Followed { changes, acl_zxid, from_exact }))
     }
 
-    fn scan(&mut self, parent: Option<&Manifest>) -> Result<crate::backup::Whole, EngineError> {
+    fn scan(&mut self, parent: Option<&Manifest>) -> Result<Scanned, EngineError> {
         let connect = self.settings.connect(self.spec)?;
         let known = parent.map_or_else(|| Ok(AclMemory::default()), |parent| known_acls(self.repo, parent))?;
         let wanted = |path: &[u8]| self.filter.selects(path) || self.filter.leads_to(path);
@@ -103,19 +103,21 @@ impl<'a> Following<'a> {
         let expected = parent.map(|parent| parent.body.fields.nodes);
         let began = Instant::now();
         let (repo, watching) = (self.repo, &mut self.watching);
-        let scanned = told(self.spec, expected, self.monitor, |control| {
+        let mut spool = stream::spool()?;
+        let outcome = told(self.spec, expected, self.monitor, |control| {
             repo.block_on(async {
                 let watching = match watching {
                     Some(watching) => watching,
                     None => watching.insert(Watching::begin(&connect).await?),
                 };
-                watching.scan(&ScanOptions { control, ..options }).await
+                watching.scan(&ScanOptions { control, ..options }, &mut spool).await
             })
         });
-        match scanned {
+        drop(known);
+        match outcome.and_then(|seen| Scanned::new(spool, seen, self.filter)) {
             Ok(scanned) => {
                 self.scanned = began;
-                Ok(whole(scanned, self.filter))
+                Ok(scanned)
             }
             Err(error) => {
                 self.leave();

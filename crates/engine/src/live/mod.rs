@@ -1,27 +1,27 @@
 //! Live ensembles as a source: a scan becomes a state like one read from files, with what clients cannot see marked.
 
 pub(crate) mod follow;
+mod kept;
 pub mod node;
+mod scanned;
 mod spool;
 pub(crate) mod stream;
 
-use std::collections::BTreeMap;
-
-use repository::manifest::{Gap, Manifest};
+use repository::manifest::Manifest;
 use repository::{RecordFlags, RecordRef};
 use zk_connect::endpoint::LiveSpec;
-use zk_connect::live::scan::{AclMemory, Control, Scan, ScanError, ScanOptions, ServerInfo, Unreadable, is_masked};
+use zk_connect::live::scan::{AclMemory, Control, ScanError, ScanOptions, Unreadable};
 use zk_connect::live::{AuthInfo, ConnectOptions, LiveError, SaslUser, Tls, TlsFiles, scan};
-use zk_format::load::{Consistency, Loaded, Proof, Tail};
-use zk_format::{AclList, Zxid, key};
+use zk_format::{AclList, key};
 
-use crate::backup::Whole;
+pub use self::kept::Kept;
+pub use self::scanned::Scanned;
+pub(crate) use self::scanned::flags_seen;
 use crate::convert::zk_stat;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
-use crate::state::Marks;
 
 /// How to reach an ensemble and how hard to press it.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +34,7 @@ pub struct LiveSettings {
     pub tls: TlsFiles,
     /// Connections to read over.
     pub connections: Option<usize>,
-    /// Nodes a second, at most.
+    /// Nodes a second, at most, where an ACL that is asked for counts as ten; as fast as it goes where `None`.
     pub max_rate: Option<u32>,
     /// Ask `AdminServer`s for snapshots although that can change their tree (ZOOKEEPER-4872, 3.9.0 to 3.9.3).
     pub unsafe_admin_servers: bool,
@@ -57,23 +57,6 @@ impl LiveSettings {
     }
 }
 
-/// What is peculiar to a state that a client saw.
-#[derive(Clone, Debug)]
-pub struct LiveFacts {
-    /// What could not be learnt of single nodes.
-    pub marks: Marks,
-    /// Whether the ACLs are of the same state as everything else.
-    pub acl_consistency: Consistency,
-    /// Nodes that were not read whole, with the reason.
-    pub gaps: Vec<Gap>,
-    /// What a person should know.
-    pub notes: Vec<String>,
-    /// The servers' version, where they said it.
-    pub version: Option<String>,
-    /// Every ACL is from this state or a later one.
-    pub acl_zxid: Zxid,
-}
-
 /// Scans an ensemble. ACLs that the parent snapshot has for the same node and version are not asked for again.
 pub fn read(
     repo: &Repo,
@@ -82,16 +65,18 @@ pub fn read(
     filter: &Filter,
     parent: Option<&Manifest>,
     monitor: &dyn Monitor,
-) -> Result<Whole, EngineError> {
+) -> Result<Scanned, EngineError> {
     let known = parent.map_or_else(|| Ok(AclMemory::default()), |parent| known_acls(repo, parent))?;
     let wanted = |path: &[u8]| filter.selects(path) || filter.leads_to(path);
     let expected = parent.map(|parent| parent.body.fields.nodes);
     let connect = settings.connect(spec)?;
     let options = pressing(settings, &known, &wanted);
-    let scanned = told(spec, expected, monitor, |control| {
-        repo.block_on(scan::scan(&connect, &ScanOptions { control, ..options }))
+    let mut spool = stream::spool()?;
+    let seen = told(spec, expected, monitor, |control| {
+        repo.block_on(scan::scan_into(&connect, &ScanOptions { control, ..options }, &mut spool))
     })?;
-    Ok(whole(scanned, filter))
+    drop(known);
+    Scanned::new(spool, seen, filter)
 }
 
 /// How to scan, as far as the settings say.
@@ -176,59 +161,6 @@ pub(crate) fn known_acls(repo: &Repo, parent: &Manifest) -> Result<AclMemory, En
     Ok(memory)
 }
 
-/// What a scan found, as a state.
-pub(crate) fn whole(scanned: Scan, filter: &Filter) -> Whole {
-    let exact = if scanned.is_exact() { Consistency::Exact } else { Consistency::Fuzzy };
-    let touched = scanned.tree.touched().iter().filter_map(|touched| touched.new.as_ref()?.acl.clone());
-    let masked: std::collections::HashSet<AclList> =
-        scanned.tree.base().acls().iter().cloned().chain(touched).filter(is_masked).collect();
-    let missing: BTreeMap<Vec<u8>, RecordFlags> =
-        scanned.unreadable.iter().map(|(path, missing)| (path.clone(), flags(*missing))).collect();
-    let gap = |(path, missing): (&Vec<u8>, &Unreadable)| Gap { path: path.clone(), reason: reason(*missing) };
-    let mut notes = Vec::new();
-    if !masked.is_empty() {
-        notes.push(format!(
-            "{} ACLs have digests that the server hides without ADMIN permission; they are marked and never restored as \
-             if they were real",
-            masked.len()
-        ));
-    }
-    if scanned.read_again > 0 {
-        notes.push(format!("{} nodes changed during the scan and were read again", scanned.read_again));
-    }
-    let state_time_ms = scanned.tree.iter().map(|node| node.stat.mtime.max(node.stat.ctime)).max().unwrap_or(0);
-    let live = LiveFacts {
-        acl_consistency: exact,
-        gaps: scanned.unreadable.iter().map(gap).collect(),
-        version: version(&scanned.servers),
-        marks: Marks { kinds_hidden: true, masked, nodes: missing },
-        notes,
-        acl_zxid: Zxid(scanned.span.low),
-    };
-    let loaded = Loaded {
-        digest: scanned.tree.base().digest(),
-        tree: scanned.tree,
-        sessions: Vec::new(),
-        zxid_low: Zxid(scanned.span.low),
-        zxid_high: Zxid(scanned.span.high),
-        consistency: exact,
-        proof: Proof::None,
-        tail: Tail::Confirmed,
-        anchor: None,
-        place: None,
-        state_time_ms,
-        unresolved_acls: Vec::new(),
-        transactions: 0,
-        notes: Vec::new(),
-    };
-    Whole { loaded, filter: filter.clone(), live: Some(live), version: None }
-}
-
-fn version(servers: &[ServerInfo]) -> Option<String> {
-    let printed = servers.iter().find_map(|server| server.version.as_deref())?;
-    Some(printed.split(['-', ',']).next().unwrap_or(printed).to_owned())
-}
-
 /// What is missing of a node, as stored.
 pub(crate) fn flags(missing: Unreadable) -> RecordFlags {
     let mut flags = RecordFlags::default();
@@ -242,10 +174,4 @@ pub(crate) fn flags(missing: Unreadable) -> RecordFlags {
         flags |= RecordFlags::ACL_UNKNOWN;
     }
     flags
-}
-
-fn reason(missing: Unreadable) -> String {
-    let parts = [(missing.data, "data"), (missing.children, "children"), (missing.acl, "ACL")];
-    let parts: Vec<&str> = parts.iter().filter(|(missing, _)| *missing).map(|(_, part)| *part).collect();
-    format!("no permission to read its {}", parts.join(", "))
 }

@@ -9,11 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use zk_format::Node;
-use zk_format::tree::TreeBuilder;
 
 use super::catch_up::{self, MOST_PATHS, changed};
 use super::work::State;
-use super::{Scan, ScanError, ScanOptions, Seen, ServerInfo, Span, Unreadable, missed, servers, settled};
+use super::{ScanError, ScanOptions, Seen, ServerInfo, Sink, Span, Unreadable, missed, servers, settled};
 use crate::live::Client;
 use crate::live::options::ConnectOptions;
 
@@ -72,28 +71,26 @@ impl Watching {
     }
 
     /// Reads everything; from here on the watch tells what changes.
-    pub async fn scan(&mut self, options: &ScanOptions<'_>) -> Result<Scan, ScanError> {
+    pub async fn scan(&mut self, options: &ScanOptions<'_>, sink: &mut dyn Sink) -> Result<Seen, ScanError> {
         self.told.clear();
         self.lost = Some(NOT_SCANNED);
         let servers = servers::survey(&self.connect).await;
         let first = Some(self.watcher.clone());
         let clients = servers::connect(&self.connect, &servers, true, options.connections, first).await?;
-        let mut nodes = TreeBuilder::new();
-        let outcome = settled(&clients, true, options, &mut nodes).await;
+        let outcome = settled(&clients, true, options, sink).await;
         let used: Vec<String> = clients.iter().map(Client::host).collect();
         for client in clients.iter().skip(1) {
             client.close().await;
         }
         let seen = outcome?;
         let servers: Vec<ServerInfo> = servers.into_iter().filter(|server| used.contains(&server.host)).collect();
-        let scan = Scan::new(nodes, Seen { servers, ..seen })?;
-        self.lost = match (scan.watch_lost, scan.dropped) {
+        self.lost = match (seen.watch_lost, seen.dropped) {
             (true, _) => Some(CONNECTION_LOST),
             (_, true) => Some(LEFT_OVER),
             // What changed towards the end of a scan that never came to rest is still to be told.
             _ => None,
         };
-        Ok(scan)
+        Ok(Seen { servers, ..seen })
     }
 
     /// Takes what the watch told so far, without waiting: many changes of one node are one.
