@@ -60,6 +60,9 @@ struct Current {
     /// The place in the list of hosts to try next.
     next_host: usize,
     closed: bool,
+    /// Times that no server could be reached, and what they said the last time.
+    unreachable: u64,
+    causes: String,
 }
 
 /// What an operation is about, for errors.
@@ -210,11 +213,16 @@ impl Client {
         if let Some(connection) = alive(&self.current()) {
             return Ok(connection);
         }
+        let (asked, unreachable) = (Instant::now(), self.current().unreachable);
         let _connecting = self.inner.connecting.lock().await;
         let (session, closed) = {
             let mut current = self.current();
             if let Some(connection) = alive(&current) {
                 return Ok(connection);
+            }
+            // Somebody tried while we waited: a hundred requests are not a hundred times as patient as one.
+            if current.unreachable > unreachable {
+                return Err(self.unreachable(asked, current.causes.clone()));
             }
             if let Some(connection) = current.connection.take() {
                 current.session.last_zxid = current.session.last_zxid.max(connection.last_zxid());
@@ -241,12 +249,17 @@ impl Client {
                 Err(LiveError::SessionExpired { operation: about.operation, path: about.path() })
             }
             Err(Refusal::Never(error)) => Err(error),
-            Err(Refusal::Next(causes) | Refusal::Lasting(causes)) => Err(LiveError::Unreachable {
-                hosts: self.inner.options.hosts.join(","),
-                waited: started.elapsed(),
-                causes,
-            }),
+            Err(Refusal::Next(causes) | Refusal::Lasting(causes)) => {
+                let mut current = self.current();
+                current.unreachable += 1;
+                current.causes.clone_from(&causes);
+                Err(self.unreachable(started, causes))
+            }
         }
+    }
+
+    fn unreachable(&self, since: Instant, causes: String) -> LiveError {
+        LiveError::Unreachable { hosts: self.inner.options.hosts.join(","), waited: since.elapsed(), causes }
     }
 
     fn install(&self, dialled: Dialled) -> Arc<Connection> {
@@ -307,4 +320,49 @@ fn pauses() -> impl Iterator<Item = Duration> {
         .with_jitter()
         .without_max_times()
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use zk_format::jute::Writer;
+
+    use super::*;
+    use crate::live::frame::framed;
+
+    /// A scan asks for hundreds of ACLs at once. When the server died each of them looked for a server in its turn, as
+    /// long as one does alone: hours, for a scan of which nobody heard again.
+    #[tokio::test]
+    async fn many_requests_give_up_together() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let dialled = Arc::new(AtomicUsize::new(0));
+        let count = dialled.clone();
+        tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                // The first gets a session and loses its connection, all others are turned away.
+                if count.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let mut greeting = [0; 49];
+                    stream.read_exact(&mut greeting).await.unwrap();
+                    let mut answer = Writer::new();
+                    answer.i32(0).i32(30_000).i64(7).buffer(Some(&[1; 16])).bool(false);
+                    stream.write_all(&framed(&answer.into_bytes())).await.unwrap();
+                    stream.read_exact(&mut [0; 4]).await.unwrap();
+                }
+            }
+        });
+        let connect_time_out = Duration::from_millis(300);
+        let options = ConnectOptions { hosts: vec![address], connect_time_out, ..ConnectOptions::default() };
+        let client = Client::connect(options).await.unwrap();
+        let asked = (0..200).map(|_| client.get_acl(b"/a"));
+        for outcome in futures::future::join_all(asked).await {
+            assert!(matches!(outcome, Err(LiveError::Unreachable { .. } | LiveError::Lost { .. })), "{outcome:?}");
+        }
+        let dialled = dialled.load(Ordering::Relaxed);
+        assert!(dialled < 60, "{dialled} connections for 200 requests");
+    }
 }
