@@ -115,7 +115,7 @@ fn what_changes_during_a_scan_is_read_again() {
     java.run("churn a 2000 1").unwrap();
     java.send("churn a 6000 2").unwrap();
     let (found, heard) =
-        run(async { scanned(&options(&[server.address()]), &AclMemory::default(), Some(1_500)).await });
+        run(async { scanned(&options(&[server.address()]), &AclMemory::default(), Some(15_000)).await });
     java.answer("churn").unwrap();
     assert!(!found.is_exact() && found.caught_up, "{:?} {:?}", found.span, heard.notes.lock().unwrap());
     assert!(found.read_again > 0);
@@ -136,7 +136,7 @@ fn a_scan_outlives_the_servers_it_reads_from() {
     for victim in [ensemble.followers()[0], leader] {
         let task = std::thread::spawn({
             let connect = connect.clone();
-            move || run(async { scanned(&connect, &AclMemory::default(), Some(2_000)).await.0 })
+            move || run(async { scanned(&connect, &AclMemory::default(), Some(20_000)).await.0 })
         });
         std::thread::sleep(Duration::from_millis(1500));
         ensemble.member(victim).kill9().unwrap();

@@ -16,6 +16,8 @@ use crate::exit::usage;
 use crate::settings::Layer;
 
 const HEADING: &str = "Live ensembles";
+/// Znodes a second that are read unless something else is said: see `docs/decisions/0005`.
+const USUAL_RATE: u32 = 50_000;
 /// Longer is no file of credentials.
 const LIMIT_BYTES: u64 = 64 * 1024;
 
@@ -60,14 +62,20 @@ pub struct LiveArgs {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=64))]
     connections: Option<u16>,
 
-    /// Read at most this many znodes a second
-    #[arg(long, value_name = "ZNODES", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Read at most this many znodes a second, an ACL that is asked for counting as ten; 0 for no bound [default: 50000,
+    /// of a restore 0]
+    #[arg(long, value_name = "ZNODES")]
     max_rate: Option<u32>,
 }
 
 impl LiveArgs {
     /// Flags before environment before file; credentials are read now.
     pub fn settings(&self, context: &Context) -> anyhow::Result<LiveSettings> {
+        self.settings_or(context, USUAL_RATE)
+    }
+
+    /// The same with another bound on what is read where none is given.
+    pub fn settings_or(&self, context: &Context, usual_rate: u32) -> anyhow::Result<LiveSettings> {
         let settings = &context.settings;
         let file = self.zk_auth_file.clone();
         let auth = match file {
@@ -102,6 +110,7 @@ impl LiveArgs {
         };
         let connections = self.connections.map(usize::from).or_else(|| settings.get(|layer| layer.connections));
         let max_rate = self.max_rate.or_else(|| settings.get(|layer| layer.max_rate));
+        let max_rate = Some(max_rate.unwrap_or(usual_rate)).filter(|rate| *rate > 0);
         Ok(LiveSettings { auth, sasl, tls, connections, max_rate, unsafe_admin_servers: false })
     }
 }

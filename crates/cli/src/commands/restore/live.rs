@@ -40,7 +40,8 @@ pub fn run(
         snapshot,
         path,
         target,
-        live: args.live.settings(context)?,
+        // Its writes press the servers more than anything it reads.
+        live: args.live.settings_or(context, 0)?,
         filter,
         remap: args.remap.clone(),
         policy: args.conflict.into(),

@@ -9,6 +9,7 @@
 mod acls;
 mod batch;
 mod catch_up;
+mod pace;
 mod servers;
 mod watching;
 mod work;
@@ -39,7 +40,7 @@ const MOST_SCANS: usize = 3;
 pub struct ScanOptions<'a> {
     /// Connections; as the servers and their version suggest where `None`.
     pub connections: Option<usize>,
-    /// Nodes a second, at most.
+    /// Nodes a second, at most, where an ACL that is asked for counts as ten; as fast as it goes where `None`.
     pub max_rate: Option<u32>,
     /// ACLs known from before: not asked for again.
     pub known: &'a AclMemory,

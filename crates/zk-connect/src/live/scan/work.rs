@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 use zk_format::path::{display, validate_stored_name};
 use zk_format::{AclList, NodeRef};
 
 use super::batch::{self, Acl, Task};
+use super::pace::Pace;
 use super::{ScanError, ScanOptions, Sink, Span, Unreadable};
 use crate::live::error::LiveError;
 use crate::live::{Client, Code, NodeStat, OpResult};
@@ -21,6 +20,8 @@ const MOST_IN_BATCH: usize = 400;
 const BATCH_BYTES: usize = 1 << 20;
 /// Frames under way on a connection.
 const WINDOW: usize = 4;
+/// What asking for an ACL counts as: a request of its own costs a server as much as ten reads in a batch, or more.
+const ACL_COST: usize = 10;
 /// What a node is taken to have before any was read.
 const FIRST_GUESS: usize = 512;
 
@@ -34,7 +35,6 @@ pub struct State {
     busy: usize,
     /// Bytes of an answer to one read, lately.
     usual: usize,
-    next_turn: Option<Instant>,
 }
 
 impl State {
@@ -48,7 +48,6 @@ impl State {
             open: vec![Task::Data(Vec::new())],
             busy: 0,
             usual: FIRST_GUESS,
-            next_turn: None,
         }
     }
 }
@@ -58,6 +57,7 @@ struct Shared<'a> {
     /// Where the nodes go; locked before `state`, never after.
     sink: Mutex<&'a mut dyn Sink>,
     changed: Notify,
+    pace: Pace,
     options: &'a ScanOptions<'a>,
     batched: bool,
 }
@@ -69,8 +69,14 @@ pub async fn read_all(
     options: &ScanOptions<'_>,
     sink: &mut dyn Sink,
 ) -> Result<State, ScanError> {
-    let shared =
-        Shared { state: Mutex::new(State::new()), sink: Mutex::new(sink), changed: Notify::new(), options, batched };
+    let shared = Shared {
+        state: Mutex::new(State::new()),
+        sink: Mutex::new(sink),
+        changed: Notify::new(),
+        pace: Pace::new(options.max_rate),
+        options,
+        batched,
+    };
     let workers = clients.iter().flat_map(|client| (0..WINDOW).map(|_| worker(client, &shared)));
     try_join_all(workers).await?;
     let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -92,9 +98,9 @@ async fn worker(client: &Client, shared: &Shared<'_>) -> Result<(), ScanError> {
         tokio::pin!(changed);
         // From here on no change is missed.
         changed.as_mut().enable();
-        let (tasks, usual, turn) = {
+        let (tasks, usual) = {
             let mut state = shared.lock();
-            let most = (BATCH_BYTES / state.usual.max(1)).clamp(4, MOST_IN_BATCH);
+            let most = shared.pace.portion((BATCH_BYTES / state.usual.max(1)).clamp(4, MOST_IN_BATCH), 1);
             let count = most.min(state.open.len());
             let from = state.open.len() - count;
             let tasks = state.open.split_off(from);
@@ -102,19 +108,17 @@ async fn worker(client: &Client, shared: &Shared<'_>) -> Result<(), ScanError> {
                 if state.busy == 0 {
                     return Ok(());
                 }
-                (tasks, 0, None)
+                (tasks, 0)
             } else {
                 state.busy += 1;
-                (tasks, state.usual, shared.turn(&mut state, count))
+                (tasks, state.usual)
             }
         };
         if tasks.is_empty() {
             changed.await;
             continue;
         }
-        if let Some(turn) = turn {
-            tokio::time::sleep_until(turn).await;
-        }
+        shared.pace.wait(tasks.len()).await;
         let outcome = shared.work(client, &tasks, usual).await;
         shared.lock().busy -= 1;
         shared.changed.notify_waiters();
@@ -134,17 +138,6 @@ struct Found {
 impl Shared<'_> {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// When so many reads may go out.
-    fn turn(&self, state: &mut State, count: usize) -> Option<Instant> {
-        let rate = self.options.max_rate?;
-        let now = Instant::now();
-        let turn = state.next_turn.map_or(now, |next| next.max(now));
-        #[expect(clippy::cast_precision_loss, reason = "counts of a batch are small")]
-        let pause = Duration::from_secs_f64(count as f64 / f64::from(rate.max(1)));
-        state.next_turn = Some(turn + pause);
-        Some(turn)
     }
 
     async fn work(&self, client: &Client, tasks: &[Task], usual: usize) -> Result<(), ScanError> {
@@ -211,7 +204,12 @@ impl Shared<'_> {
     async fn add_acls(&self, client: &Client, found: &mut [Found], span: &mut Span) -> Result<(), ScanError> {
         let wanted: Vec<&[u8]> =
             found.iter().filter(|node| node.acl.is_none()).map(|node| node.path.as_slice()).collect();
-        let mut acls = batch::read_acls(client, &wanted, span).await?.into_iter();
+        let mut acls = Vec::with_capacity(wanted.len());
+        for portion in wanted.chunks(self.pace.portion(wanted.len(), ACL_COST)) {
+            self.pace.wait(portion.len() * ACL_COST).await;
+            acls.extend(batch::read_acls(client, portion, span).await?);
+        }
+        let mut acls = acls.into_iter();
         for node in found.iter_mut().filter(|node| node.acl.is_none()) {
             match acls.next() {
                 Some(Acl::Known(list, stat)) => {
