@@ -23,6 +23,7 @@ mod hostile;
 mod kills;
 mod matrix;
 mod names;
+mod one_time;
 mod proxy;
 mod restore_live;
 mod restore_live_faults;

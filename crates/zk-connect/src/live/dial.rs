@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::error::{Broken, LiveError};
 use super::events::Events;
 use super::frame::{Request, Stream, framed, read_frame};
+use super::once::set_again;
 use super::options::ConnectOptions;
 use super::sasl::{self, SaslUser};
 use super::wire::{AnswerHeader, ConnectAnswer, ConnectRequest, WatchEvent, op, xid};
@@ -32,6 +33,13 @@ pub struct SessionKey {
 pub struct Watched {
     pub plain: Vec<Vec<u8>>,
     pub recursive: Vec<Vec<u8>>,
+}
+
+impl Watched {
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.recursive.is_empty()
+    }
 }
 
 /// Why a server was not taken.
@@ -209,25 +217,24 @@ async fn token(talk: &mut Talk<'_>, token: &[u8], number: i32) -> Result<Option<
     Ok(Some(body.buffer().map_err(unreadable)?.unwrap_or_default().to_vec()))
 }
 
+/// Sets all watches again, those that fire once in as many frames as they take.
 async fn set_watches(talk: &mut Talk<'_>, watched: &Watched) -> Result<(), Refusal> {
-    if watched.plain.is_empty() && watched.recursive.is_empty() {
-        return Ok(());
-    }
-    let mut request = Request::new(op::SET_WATCHES2);
+    // As it was when the connection was lost: answers to the first frames must not hide what changed from the next.
     let last_zxid = talk.last_zxid;
-    let body = request.body();
-    body.i64(last_zxid).vector(Some(0)).vector(Some(0)).vector(Some(0));
-    for paths in [&watched.plain, &watched.recursive] {
-        body.vector(Some(paths.len()));
-        for path in paths {
-            body.ustring(Some(path));
+    let lasting = (!watched.is_empty()).then_some((&*watched.plain, &*watched.recursive));
+    let mut portions = talk.events.once().portions();
+    if portions.is_empty() && lasting.is_some() {
+        portions.push(Vec::new());
+    }
+    for (index, portion) in portions.iter().enumerate() {
+        // Persistent ones once are enough, and a frame without them is one that every version knows.
+        let request = set_again(last_zxid, portion, lasting.filter(|_| index == 0));
+        let answer = talk.ask(request, xid::SET_WATCHES).await?;
+        if answer.code != 0 {
+            return Err(Refusal::Next(format!("it did not take the watches over: {}", Code(answer.code))));
         }
     }
-    let answer = talk.ask(request, xid::SET_WATCHES).await?;
-    if answer.code == 0 {
-        return Ok(());
-    }
-    Err(Refusal::Next(format!("it did not take the watches over: {}", Code(answer.code))))
+    Ok(())
 }
 
 /// The one talking on a connection that is not ready for others.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::once::Once;
 use super::wire::WatchEvent;
 
 /// Bytes of events kept; beyond that they are dropped and it is said that something was missed.
@@ -25,6 +26,7 @@ pub enum Event {
 #[derive(Debug, Default)]
 pub struct Events {
     waiting: Mutex<Waiting>,
+    once: Mutex<Once>,
     arrived: Notify,
 }
 
@@ -36,6 +38,7 @@ struct Waiting {
 
 impl Events {
     pub(super) fn push(&self, event: WatchEvent) {
+        self.once().fired(&event);
         let mut waiting = self.lock();
         let bytes = event.path.len().saturating_add(OVERHEAD);
         if waiting.bytes.saturating_add(bytes) > MAX_BYTES {
@@ -75,6 +78,11 @@ impl Events {
             }
             self.arrived.notified().await;
         }
+    }
+
+    /// The watches that fire once.
+    pub(super) fn once(&self) -> MutexGuard<'_, Once> {
+        self.once.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

@@ -14,6 +14,7 @@ mod error;
 mod events;
 pub mod four_letter;
 mod frame;
+mod once;
 mod options;
 mod sasl;
 pub mod scan;

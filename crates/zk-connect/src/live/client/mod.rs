@@ -236,8 +236,9 @@ impl Client {
         let started = Instant::now();
         match self.dial_any(&session, &watched).await {
             Ok(dialled) => {
-                if session.id != 0 {
-                    // Persistent watches replay nothing after a reconnect.
+                // Persistent watches replay nothing after a reconnect; of those that fire once the server was told what
+                // we had seen, and has fired them.
+                if session.id != 0 && !watched.is_empty() {
                     self.inner.events.missed();
                 }
                 Ok(self.install(dialled))
@@ -245,7 +246,9 @@ impl Client {
             Err(Refusal::Expired) => {
                 // The next operation opens a new session; this one's caller may have counted on the old.
                 self.current().session = SessionKey { last_zxid: session.last_zxid, ..SessionKey::default() };
-                self.inner.events.missed();
+                if !watched.is_empty() {
+                    self.inner.events.missed();
+                }
                 Err(LiveError::SessionExpired { operation: about.operation, path: about.path() })
             }
             Err(Refusal::Never(error)) => Err(error),

@@ -8,6 +8,7 @@ use crate::live::code::Code;
 use crate::live::connection::Answer;
 use crate::live::error::LiveError;
 use crate::live::frame::Request;
+use crate::live::once::WatchKind;
 use crate::live::wire::{
     CreateMode, NodeStat, Op, OpResult, decode_multi, encode_multi, op, read_strings, write_create,
 };
@@ -37,31 +38,85 @@ impl Client {
         expected: usize,
     ) -> Result<Read<(Option<Vec<u8>>, NodeStat)>, LiveError> {
         let about = About { operation: "getData", path };
-        self.simple_read(about, op::GET_DATA, expected, true, |body| {
-            Ok((body.buffer()?.map(<[u8]>::to_vec), NodeStat::read(body)?))
-        })
-        .await
+        self.simple_read(about, op::GET_DATA, expected, Some(false), data_and_stat).await
+    }
+
+    /// The same, and a watch that tells once that the data was set or the node deleted. It outlives connections.
+    pub async fn watch_data(
+        &self,
+        path: &[u8],
+        expected: usize,
+    ) -> Result<Read<(Option<Vec<u8>>, NodeStat)>, LiveError> {
+        let about = About { operation: "getData", path };
+        self.watching(WatchKind::Data, path, self.simple_read(about, op::GET_DATA, expected, Some(true), data_and_stat))
+            .await
     }
 
     /// A node's stat.
     pub async fn exists(&self, path: &[u8]) -> Result<Option<Read<NodeStat>>, LiveError> {
         let about = About { operation: "exists", path };
-        none_where_absent(self.simple_read(about, op::EXISTS, 128, true, NodeStat::read).await)
+        none_where_absent(self.simple_read(about, op::EXISTS, 128, Some(false), NodeStat::read).await)
+    }
+
+    /// The same, and a watch that tells once that the node was created, or, where it is there, that its data was set or it
+    /// was deleted. It outlives connections.
+    pub async fn watch_exists(&self, path: &[u8]) -> Result<Option<Read<NodeStat>>, LiveError> {
+        let about = About { operation: "exists", path };
+        let on_wire = self.on_wire(path);
+        self.events().once().add(WatchKind::Exists, &on_wire);
+        let found = self.simple_read(about, op::EXISTS, 128, Some(true), NodeStat::read).await;
+        let kind = match &found {
+            Ok(_) => Some(WatchKind::Data),
+            Err(error) if error.is(Code::NO_NODE) => None,
+            Err(_) => {
+                self.events().once().remove(WatchKind::Exists, &on_wire);
+                None
+            }
+        };
+        if let Some(kind) = kind {
+            let mut once = self.events().once();
+            // Where it has fired meanwhile it is not set any more.
+            if once.holds(WatchKind::Exists, &on_wire) {
+                once.remove(WatchKind::Exists, &on_wire);
+                once.add(kind, &on_wire);
+            }
+        }
+        none_where_absent(found)
     }
 
     /// A node's ACL and stat. Without ADMIN permission the server may hide digests (`user:x`).
     pub async fn get_acl(&self, path: &[u8]) -> Result<Read<(AclList, NodeStat)>, LiveError> {
         let about = About { operation: "getACL", path };
-        self.simple_read(about, op::GET_ACL, 256, false, |body| Ok((AclList::read(body)?, NodeStat::read(body)?))).await
+        self.simple_read(about, op::GET_ACL, 256, None, |body| Ok((AclList::read(body)?, NodeStat::read(body)?))).await
     }
 
     /// The names of a node's children, in the server's order, and the node's stat.
     pub async fn get_children(&self, path: &[u8]) -> Result<Read<(Vec<Vec<u8>>, NodeStat)>, LiveError> {
         let about = About { operation: "getChildren", path };
-        self.simple_read(about, op::GET_CHILDREN2, USUAL_ANSWER, true, |body| {
-            Ok((read_strings(body)?, NodeStat::read(body)?))
-        })
-        .await
+        self.simple_read(about, op::GET_CHILDREN2, USUAL_ANSWER, Some(false), names_and_stat).await
+    }
+
+    /// The same, and a watch that tells once that a child came or went or the node was deleted. It outlives connections.
+    pub async fn watch_children(&self, path: &[u8]) -> Result<Read<(Vec<Vec<u8>>, NodeStat)>, LiveError> {
+        let about = About { operation: "getChildren", path };
+        let read = self.simple_read(about, op::GET_CHILDREN2, USUAL_ANSWER, Some(true), names_and_stat);
+        self.watching(WatchKind::Children, path, read).await
+    }
+
+    /// Writes a watch down while it is set, and crosses it out where that failed.
+    async fn watching<T>(
+        &self,
+        kind: WatchKind,
+        path: &[u8],
+        read: impl Future<Output = Result<T, LiveError>>,
+    ) -> Result<T, LiveError> {
+        let on_wire = self.on_wire(path);
+        self.events().once().add(kind, &on_wire);
+        let outcome = read.await;
+        if outcome.is_err() {
+            self.events().once().remove(kind, &on_wire);
+        }
+        outcome
     }
 
     /// Reads in one frame, answered together at one state (3.6 and later): only [`Op::GetData`] and
@@ -230,20 +285,20 @@ impl Client {
         request
     }
 
-    /// A request that is a path and, for some, whether to set a one-time watch: never.
+    /// A request that is a path and, where the opcode has that, whether to set a watch that fires once.
     async fn simple_read<T>(
         &self,
         about: About<'_>,
         opcode: i32,
         expected: usize,
-        has_watch: bool,
+        watch: Option<bool>,
         decode: impl Fn(&mut Reader<'_>) -> Result<T, JuteError>,
     ) -> Result<Read<T>, LiveError> {
         let request = || {
             let mut request = Request::new(opcode);
             request.body().ustring(Some(&self.on_wire(about.path)));
-            if has_watch {
-                request.body().bool(false);
+            if let Some(watch) = watch {
+                request.body().bool(watch);
             }
             request
         };
@@ -275,6 +330,14 @@ impl Client {
     fn refused(&self, about: About<'_>, code: Code) -> LiveError {
         LiveError::Server { operation: about.operation, path: about.path(), host: self.host(), code }
     }
+}
+
+fn data_and_stat(body: &mut Reader<'_>) -> Result<(Option<Vec<u8>>, NodeStat), JuteError> {
+    Ok((body.buffer()?.map(<[u8]>::to_vec), NodeStat::read(body)?))
+}
+
+fn names_and_stat(body: &mut Reader<'_>) -> Result<(Vec<Vec<u8>>, NodeStat), JuteError> {
+    Ok((read_strings(body)?, NodeStat::read(body)?))
 }
 
 fn none_where_absent<T>(outcome: Result<T, LiveError>) -> Result<Option<T>, LiveError> {

@@ -5,7 +5,7 @@ use zk_format::AclList;
 
 use super::Span;
 use crate::live::error::LiveError;
-use crate::live::{Client, Code, NodeStat, Op, OpResult};
+use crate::live::{Client, Code, NodeStat, Op, OpResult, Read};
 
 /// One read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,22 +31,34 @@ impl Task {
     }
 }
 
+/// How several reads travel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Manner {
+    /// In one frame (3.6 and later).
+    Batched,
+    /// One after the other, without waiting between.
+    Pipelined {
+        /// Whether each sets a watch that fires once.
+        watch: bool,
+    },
+}
+
 /// Reads them all; `expected` is about how many bytes the answers have together.
 pub async fn read(
     client: &Client,
-    batched: bool,
+    manner: Manner,
     tasks: &[Task],
     expected: usize,
     span: &mut Span,
 ) -> Result<Vec<OpResult>, LiveError> {
-    if batched {
+    let Manner::Pipelined { watch } = manner else {
         let ops: Vec<Op<'_>> = tasks.iter().map(Task::op).collect();
         let read = client.multi_read(&ops, expected).await?;
         span.add(read.zxid);
         return Ok(read.value);
-    }
+    };
     let each = expected / tasks.len().max(1);
-    let answers = join_all(tasks.iter().map(|task| one(client, task, each))).await;
+    let answers = join_all(tasks.iter().map(|task| one(client, task, each, watch))).await;
     answers
         .into_iter()
         .map(|answer| {
@@ -59,15 +71,17 @@ pub async fn read(
         .collect()
 }
 
-async fn one(client: &Client, task: &Task, expected: usize) -> Result<(OpResult, Option<i64>), LiveError> {
-    let outcome = match task {
-        Task::Data(path) => client.get_data_of(path, expected).await.map(|read| {
-            let (data, stat) = read.value;
-            (OpResult::Data(data, stat), Some(read.zxid))
-        }),
-        Task::Children(path) => {
-            client.get_children(path).await.map(|read| (OpResult::Children(read.value.0), Some(read.zxid)))
-        }
+async fn one(client: &Client, task: &Task, expected: usize, watch: bool) -> Result<(OpResult, Option<i64>), LiveError> {
+    let data = |read: Read<(Option<Vec<u8>>, NodeStat)>| {
+        let (data, stat) = read.value;
+        (OpResult::Data(data, stat), Some(read.zxid))
+    };
+    let children = |read: Read<(Vec<Vec<u8>>, NodeStat)>| (OpResult::Children(read.value.0), Some(read.zxid));
+    let outcome = match (task, watch) {
+        (Task::Data(path), false) => client.get_data_of(path, expected).await.map(data),
+        (Task::Data(path), true) => client.watch_data(path, expected).await.map(data),
+        (Task::Children(path), false) => client.get_children(path).await.map(children),
+        (Task::Children(path), true) => client.watch_children(path).await.map(children),
     };
     match outcome {
         Err(LiveError::Server { code: code @ (Code::NO_NODE | Code::NO_AUTH), .. }) => {

@@ -8,18 +8,20 @@ use zk_format::replay::{MergedTree, Touched};
 use zk_format::tree::FlatTree;
 use zk_format::{Node, key};
 
-use super::batch::{self, Acl, Task};
+use super::batch::{self, Acl, Manner, Task};
 use super::work::{State, mixed_up};
 use super::{ScanError, ScanOptions, Unreadable, missed};
 use crate::live::error::LiveError;
 use crate::live::{Client, Code, Event, EventKind, OpResult};
 
 /// Rounds of reading again before a tree that never rests is taken as it is.
-const MOST_ROUNDS: usize = 8;
+pub const MOST_ROUNDS: usize = 8;
 /// More changes than this are not chased: the scan is repeated sooner.
 pub const MOST_PATHS: usize = 200_000;
-const BATCH: usize = 200;
+pub const BATCH: usize = 200;
 const EXPECTED_BYTES: usize = 512;
+/// Why reading again ended before its end.
+pub const TOO_FAST: &str = "the ensemble changes faster than it can be read: the last changes were not read again";
 
 /// What reading again gave.
 #[derive(Default)]
@@ -68,10 +70,10 @@ pub async fn catch_up(
         }
         let paths: Vec<Vec<u8>> = paths.into_iter().collect();
         for part in paths.chunks(BATCH) {
-            read_again(watcher, part, state, &mut end).await?;
+            read_again(watcher, Manner::Batched, part, state, &mut end).await?;
         }
     }
-    end.why = Some("the ensemble changes faster than it can be read: the last changes were not read again");
+    end.why = Some(TOO_FAST);
     Ok(end)
 }
 
@@ -97,14 +99,16 @@ pub fn changed(watcher: &Client, events: &[Event], wanted: &(dyn Fn(&[u8]) -> bo
     paths
 }
 
-async fn read_again(
+/// Reads these nodes again, with their ACLs.
+pub async fn read_again(
     watcher: &Client,
+    manner: Manner,
     paths: &[Vec<u8>],
     state: &mut State,
     end: &mut CatchUp,
 ) -> Result<(), ScanError> {
     let tasks: Vec<Task> = paths.iter().cloned().map(Task::Data).collect();
-    let results = batch::read(watcher, true, &tasks, EXPECTED_BYTES * tasks.len(), &mut state.span).await?;
+    let results = batch::read(watcher, manner, &tasks, EXPECTED_BYTES * tasks.len(), &mut state.span).await?;
     let asked: Vec<&[u8]> = paths.iter().map(Vec::as_slice).collect();
     let acls = batch::read_acls(watcher, &asked, &mut state.acl_span).await?;
     for ((path, result), acl) in paths.iter().zip(results).zip(acls) {

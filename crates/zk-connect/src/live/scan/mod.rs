@@ -3,12 +3,13 @@
 //! Several connections, followers and observers before the leader, read from one list of what is to be read. From 3.6
 //! on many reads go in one frame; older servers get them pipelined. A node is added before its children are asked
 //! for, so that parents come first. A recursive watch from before the first read tells what changed meanwhile, and
-//! that is read again until nothing is told any more, or a bound. Only where every answer, those with ACLs included,
-//! names the same zxid is the result called exact.
+//! that is read again until nothing is told any more, or a bound; servers before 3.6 have watches that fire once instead,
+//! one for each node. Only where every answer, those with ACLs included, names the same zxid is the result called exact.
 
 mod acls;
 mod batch;
 mod catch_up;
+mod one_time;
 mod pace;
 mod servers;
 mod watching;
@@ -22,15 +23,11 @@ use zk_format::tree::TreeBuilder;
 use zk_format::{Node, NodeRef, Zxid};
 
 pub use self::acls::{AclMemory, is_masked};
-use self::catch_up::CatchUp;
 pub use self::servers::{Role, ServerInfo};
 pub use self::watching::{Changes, Told, Watching};
 use super::error::LiveError;
 use super::options::ConnectOptions;
 use super::{Client, Event, NodeStat};
-
-const NO_WATCHES: &str =
-    "these servers have no recursive watches (3.6 has them): what changed during the scan was not read again";
 
 /// How often everything is read before a watch that is lost each time is lived with.
 const MOST_SCANS: usize = 3;
@@ -289,7 +286,7 @@ async fn scan_with(
     let mut state = work::read_all(clients, batched, options, sink).await?;
     let again = match watcher {
         Some(watcher) => catch_up::catch_up(watcher, BTreeSet::new(), options, &mut state).await?,
-        None => CatchUp { why: Some(NO_WATCHES), ..CatchUp::default() },
+        None => one_time::catch_up(clients, options, &mut state).await?,
     };
     let seen = Seen {
         again: again.nodes,

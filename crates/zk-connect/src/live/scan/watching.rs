@@ -124,7 +124,7 @@ impl Watching {
         let told = self.told.clone();
         // Events are taken from here on: they are not told again where something fails.
         self.lost = Some(CONNECTION_LOST);
-        let mut state = State::new();
+        let mut state = State::new(None);
         let again = catch_up::catch_up(&self.watcher, told, options, &mut state).await?;
         if again.nodes.is_empty() {
             // Nothing changed up to there. Where something did, the answers have states of their own.

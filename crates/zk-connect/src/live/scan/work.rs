@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 use zk_format::path::{display, validate_stored_name};
 use zk_format::{AclList, NodeRef};
 
-use super::batch::{self, Acl, Task};
+use super::batch::{self, Acl, Manner, Task};
+use super::one_time::Paths;
 use super::pace::Pace;
 use super::{ScanError, ScanOptions, Sink, Span, Unreadable};
 use crate::live::error::LiveError;
@@ -30,6 +31,8 @@ pub struct State {
     pub span: Span,
     pub acl_span: Span,
     pub unreadable: BTreeMap<Vec<u8>, Unreadable>,
+    /// Nodes under watches that fire once, where such are set.
+    pub watched: Option<Paths>,
     read: u64,
     open: Vec<Task>,
     busy: usize,
@@ -38,12 +41,13 @@ pub struct State {
 }
 
 impl State {
-    /// Nothing read yet.
-    pub fn new() -> Self {
+    /// Nothing read yet. `watched` where every node is to be put under watches that fire once.
+    pub fn new(watched: Option<Paths>) -> Self {
         Self {
             span: Span::NONE,
             acl_span: Span::NONE,
             unreadable: BTreeMap::new(),
+            watched,
             read: 0,
             open: vec![Task::Data(Vec::new())],
             busy: 0,
@@ -70,7 +74,7 @@ pub async fn read_all(
     sink: &mut dyn Sink,
 ) -> Result<State, ScanError> {
     let shared = Shared {
-        state: Mutex::new(State::new()),
+        state: Mutex::new(State::new((!batched).then(Paths::default))),
         sink: Mutex::new(sink),
         changed: Notify::new(),
         pace: Pace::new(options.max_rate),
@@ -98,7 +102,7 @@ async fn worker(client: &Client, shared: &Shared<'_>) -> Result<(), ScanError> {
         tokio::pin!(changed);
         // From here on no change is missed.
         changed.as_mut().enable();
-        let (tasks, usual) = {
+        let (tasks, usual, watch) = {
             let mut state = shared.lock();
             let most = shared.pace.portion((BATCH_BYTES / state.usual.max(1)).clamp(4, MOST_IN_BATCH), 1);
             let count = most.min(state.open.len());
@@ -108,10 +112,10 @@ async fn worker(client: &Client, shared: &Shared<'_>) -> Result<(), ScanError> {
                 if state.busy == 0 {
                     return Ok(());
                 }
-                (tasks, 0)
+                (tasks, 0, false)
             } else {
                 state.busy += 1;
-                (tasks, state.usual)
+                (tasks, state.usual, state.watched.as_ref().is_some_and(Paths::has_room))
             }
         };
         if tasks.is_empty() {
@@ -119,7 +123,7 @@ async fn worker(client: &Client, shared: &Shared<'_>) -> Result<(), ScanError> {
             continue;
         }
         shared.pace.wait(tasks.len()).await;
-        let outcome = shared.work(client, &tasks, usual).await;
+        let outcome = shared.work(client, &tasks, usual, watch).await;
         shared.lock().busy -= 1;
         shared.changed.notify_waiters();
         outcome?;
@@ -140,10 +144,11 @@ impl Shared<'_> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn work(&self, client: &Client, tasks: &[Task], usual: usize) -> Result<(), ScanError> {
+    async fn work(&self, client: &Client, tasks: &[Task], usual: usize, watch: bool) -> Result<(), ScanError> {
+        let manner = if self.batched { Manner::Batched } else { Manner::Pipelined { watch } };
         let (mut span, mut acl_span) = (Span::NONE, Span::NONE);
         let expected = usual.saturating_mul(tasks.len());
-        let results = batch::read(client, self.batched, tasks, expected, &mut span).await?;
+        let results = batch::read(client, manner, tasks, expected, &mut span).await?;
         let mut found = Vec::new();
         let mut next = Vec::new();
         let mut closed = Vec::new();
@@ -158,7 +163,7 @@ impl Shared<'_> {
                 (Task::Data(path), OpResult::Failed(Code::NO_AUTH)) => closed.push(path.clone()),
                 (Task::Children(path), OpResult::Children(names)) => {
                     bytes += names.iter().map(|name| name.len() + 4).sum::<usize>();
-                    self.children(path, &names, &mut next)?;
+                    next.extend(children(path, &names, self.options.wanted)?.into_iter().map(Task::Data));
                 }
                 // Deleted since its parent was listed, or unreadable like its data.
                 (_, OpResult::Failed(Code::NO_NODE | Code::NO_AUTH)) => {}
@@ -172,22 +177,6 @@ impl Shared<'_> {
         found.extend(self.outsides(client, closed, &mut span).await?);
         self.add_acls(client, &mut found, &mut acl_span).await?;
         self.emit(found, next, (span, acl_span), bytes / tasks.len().max(1))
-    }
-
-    fn children(&self, parent: &[u8], names: &[Vec<u8>], next: &mut Vec<Task>) -> Result<(), ScanError> {
-        for name in names {
-            let valid = if name.contains(&b'/') {
-                Err(zk_format::path::PathProblem::EmptyName)
-            } else {
-                validate_stored_name(name)
-            };
-            valid.map_err(|source| ScanError::ChildName { parent: display(parent).to_string(), source })?;
-            let path = [parent, b"/", name].concat();
-            if (self.options.wanted)(&path) {
-                next.push(Task::Data(path));
-            }
-        }
-        Ok(())
     }
 
     /// Nodes that may not be read, with what is to be seen of them.
@@ -245,7 +234,9 @@ impl Shared<'_> {
             if unreadable != Unreadable::default() {
                 state.unreadable.insert(path.clone(), unreadable);
             }
-            if stat.children > 0 && !unreadable.children {
+            // A child of one that has none so far is told by a watch on its children alone.
+            let watched = state.watched.as_mut().is_some_and(|watched| watched.add(&path));
+            if (stat.children > 0 || watched) && !unreadable.children {
                 state.open.push(Task::Children(path));
             }
         }
@@ -259,6 +250,28 @@ impl Shared<'_> {
         self.options.control.read(count);
         Ok(())
     }
+}
+
+/// The paths of children that are of interest, from the names that a server gave.
+pub fn children(
+    parent: &[u8],
+    names: &[Vec<u8>],
+    wanted: &(dyn Fn(&[u8]) -> bool + Sync),
+) -> Result<Vec<Vec<u8>>, ScanError> {
+    let mut paths = Vec::with_capacity(names.len());
+    for name in names {
+        let valid = if name.contains(&b'/') {
+            Err(zk_format::path::PathProblem::EmptyName)
+        } else {
+            validate_stored_name(name)
+        };
+        valid.map_err(|source| ScanError::ChildName { parent: display(parent).to_string(), source })?;
+        let path = [parent, b"/", name].concat();
+        if wanted(&path) {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }
 
 /// An answer of another kind than was asked for.

@@ -34,6 +34,7 @@ pub mod op {
     pub const CREATE_TTL: i32 = 21;
     pub const MULTI_READ: i32 = 22;
     pub const AUTH: i32 = 100;
+    pub const SET_WATCHES: i32 = 101;
     pub const SASL: i32 = 102;
     pub const SET_WATCHES2: i32 = 105;
     pub const ADD_WATCH: i32 = 106;
