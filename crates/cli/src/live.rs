@@ -16,7 +16,7 @@ use crate::exit::usage;
 use crate::settings::Layer;
 
 const HEADING: &str = "Live ensembles";
-/// Znodes a second that are read unless something else is said: see `docs/decisions/0005`.
+/// Znodes a second that are read unless something else is said: see `docs/decisions/0007`.
 const USUAL_RATE: u32 = 50_000;
 /// Longer is no file of credentials.
 const LIMIT_BYTES: u64 = 64 * 1024;
