@@ -3,7 +3,7 @@
 //! A server's `restore` replaces its tree in memory only, and on that server only. So an ensemble is whole again only if
 //! every server takes the same file, at the zxid that all of them stand at, writes it to disk, and nothing is written
 //! meanwhile; a restart of one after the other then makes them forget the transactions in between. All of that is looked
-//! at before anything is changed, as far as servers tell, and again in between: [`look`] has the conditions, [`file`] makes
+//! at before anything is changed, as far as servers tell, and again in between: `look` has the conditions, `file` makes
 //! the file, this module goes through the steps.
 //!
 //! A stop before the first upload leaves everything as it was. From then on nothing is cancelled: a failure says which servers
