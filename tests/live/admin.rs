@@ -11,7 +11,7 @@ use zk_connect::admin::{self, Admin, AdminError, AdminOptions, Transfer};
 use zk_connect::live::AuthInfo;
 use zk_format::load::{Loaded, Proof, Tail};
 
-use crate::client::{auth, run};
+use crate::client::{auth, extended, run};
 use crate::compare::assert_same;
 use crate::restore_live::Program;
 use crate::state::assert_exact;
@@ -21,7 +21,7 @@ const VERSION: &str = "3.9.4";
 
 /// With an `AdminServer` that hands out a snapshot whenever it is asked.
 fn willing() -> Setup {
-    Setup { admin: true, ..Setup::default() }.property("zookeeper.admin.rateLimiterIntervalInMS=0")
+    Setup { admin: true, ..extended() }.property("zookeeper.admin.rateLimiterIntervalInMS=0")
 }
 
 pub struct Unheard;
@@ -56,7 +56,7 @@ fn nodes_by_kind(program: &Program, snapshot: &str) -> Vec<(String, String)> {
 #[test]
 fn a_server_hands_out_all_it_has() {
     let _turn = turn::take();
-    let server = Server::start(VERSION, willing().property("zookeeper.extendedTypesEnabled=true")).unwrap();
+    let server = Server::start(VERSION, willing()).unwrap();
     let mut client = Client::connect(VERSION, &server.address()).unwrap();
     client.workload(300).unwrap();
     let seen = client.dump().unwrap();

@@ -4,6 +4,7 @@
 use serde_json::Value;
 use testing::server::{Client, Ensemble, Server, Setup};
 
+use crate::client::extended;
 use crate::compare::{Seen, assert_same_view};
 use crate::names::{count_with_a_gap, next_name};
 use crate::restore_live::Program;
@@ -12,9 +13,7 @@ use crate::turn;
 const VERSION: &str = "3.9.4";
 
 fn willing() -> Setup {
-    Setup { admin: true, ..Setup::default() }
-        .property("zookeeper.admin.rateLimiterIntervalInMS=0")
-        .property("zookeeper.extendedTypesEnabled=true")
+    Setup { admin: true, ..extended() }.property("zookeeper.admin.rateLimiterIntervalInMS=0")
 }
 
 /// What a client sees on a server. Its session is gone afterwards, and what was logged for it is everywhere.

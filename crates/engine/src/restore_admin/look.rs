@@ -138,8 +138,8 @@ fn not_the_ensemble(members: &[Member]) -> Option<String> {
     let views: BTreeSet<BTreeSet<i64>> = members.iter().map(Member::voter_ids).collect();
     let (Some(voters), 1, 1) = (views.first(), views.len(), leaders) else {
         return Some(format!(
-            "{leaders} of the servers named lead, and {} lists of voters are in use: name the servers of one ensemble, all \
-             of them, and wait until it is at rest",
+            "{leaders} of the servers named lead, and {} lists of voters are in use: name all servers of one ensemble, and \
+             wait until it is at rest",
             views.len()
         ));
     };
