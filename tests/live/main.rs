@@ -41,4 +41,5 @@ mod tls;
 mod turn;
 mod versions;
 mod watch;
+mod watch_troubled;
 mod withheld;

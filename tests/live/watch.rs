@@ -20,14 +20,18 @@ use crate::turn;
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The program, watching; killed when it goes out of scope.
-struct Watch {
+pub struct Watch {
     process: Child,
     messages: Receiver<Value>,
 }
 
 impl Watch {
-    fn start(home: &Home, source: &str, more: &str) -> Self {
-        let line = format!("--json backup {source} --cluster watched --zk-auth-file auth --watch {more}");
+    pub fn start(home: &Home, source: &str, more: &str) -> Self {
+        Self::start_as_anybody(home, source, &format!("--zk-auth-file auth {more}"))
+    }
+
+    pub fn start_as_anybody(home: &Home, source: &str, more: &str) -> Self {
+        let line = format!("--json backup {source} --cluster watched --watch {more}");
         let mut process = process(home, &line).stdout(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(process.stdout.take().unwrap());
         let (sender, messages) = channel();
@@ -43,18 +47,23 @@ impl Watch {
     }
 
     /// The next snapshot.
-    fn next(&self) -> Value {
+    pub fn next(&self) -> Value {
+        self.next_of("snapshot")
+    }
+
+    /// The next message of this type.
+    pub fn next_of(&self, kind: &str) -> Value {
         loop {
             let message = self.messages.recv_timeout(PATIENCE).unwrap();
             println!("{message}");
-            if message["message_type"] == "snapshot" {
+            if message["message_type"] == kind {
                 return message;
             }
         }
     }
 
     /// The first snapshot that has everything up to this transaction.
-    fn up_to(&self, zxid: i64) -> Value {
+    pub fn up_to(&self, zxid: i64) -> Value {
         loop {
             let next = self.next();
             if zxid_of(&next, "zxid_high") >= zxid {
@@ -64,9 +73,14 @@ impl Watch {
     }
 
     /// Asks it to end and gives its exit code.
-    fn stop(mut self) -> i32 {
+    pub fn stop(self) -> i32 {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.ends()
+    }
+
+    /// Waits for it to end and gives its exit code.
+    pub fn ends(mut self) -> i32 {
         self.process.wait().unwrap().code().unwrap_or(-1)
     }
 }
@@ -90,7 +104,7 @@ fn digest(home: &Home, id: &str) -> Value {
 }
 
 /// Fails unless the snapshot is what a scan of everything finds now.
-fn assert_as_scanned(home: &Home, watched: &Value, source: &str, cluster: &str) {
+pub fn assert_as_scanned(home: &Home, watched: &Value, source: &str, cluster: &str) {
     let scanned = summary(home, &format!("backup {source} --cluster {cluster} --zk-auth-file auth --full"), 0);
     let [watched_id, scanned_id] = [watched, &scanned].map(|summary| summary["snapshot_id"].as_str().unwrap());
     if digest(home, watched_id) != digest(home, scanned_id) {
@@ -102,7 +116,7 @@ fn assert_as_scanned(home: &Home, watched: &Value, source: &str, cluster: &str) 
     assert_eq!((&watched["nodes"], &watched["raw_bytes"]), (&scanned["nodes"], &scanned["raw_bytes"]));
 }
 
-fn connect(server: &Server) -> ConnectOptions {
+pub fn connect(server: &Server) -> ConnectOptions {
     options(&[server.address()])
 }
 
