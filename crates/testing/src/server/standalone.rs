@@ -167,6 +167,8 @@ impl Server {
             "zookeeper.admin.serverAddress=127.0.0.1",
             "zookeeper.forceSync=no",
             &format!("zookeeper.DigestAuthenticationProvider.superDigest={SUPERUSER}"),
+            // The workload waits until an idle container is gone, for which a server looks once a minute by itself.
+            "znode.container.checkIntervalMs=500",
         ] {
             command.arg(format!("-D{property}"));
         }
