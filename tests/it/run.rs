@@ -1,6 +1,8 @@
 //! Runs the program in a directory of its own, with nothing of the caller's environment.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use assert_cmd::Command;
 use tempfile::TempDir;
@@ -48,6 +50,32 @@ impl Home {
     pub fn run<I: AsRef<str>>(&self, arguments: impl IntoIterator<Item = I>) -> Ran {
         let arguments: Vec<String> = arguments.into_iter().map(|argument| argument.as_ref().to_owned()).collect();
         Ran::of(self.command().args(arguments))
+    }
+
+    /// Runs on a terminal and types these lines: exit code, and all that stood on the screen. `script`, of util-linux,
+    /// gives the program a pseudo terminal.
+    pub fn on_a_terminal(&self, line: &str, typed: &[&str]) -> (i32, String) {
+        let program = format!("stty cols 100 rows 30; exec {} {line}", env!("CARGO_BIN_EXE_zooark-under-test"));
+        let mut child = std::process::Command::new("script")
+            .args(["-q", "-e", "-c", &program, "/dev/null"])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.directory.path())
+            .env("TERM", "xterm")
+            .env("XDG_CACHE_HOME", self.path("cache"))
+            .current_dir(self.directory.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("script, of util-linux, must be on the PATH");
+        let mut keyboard = child.stdin.take().unwrap();
+        for line in typed {
+            keyboard.write_all(format!("{line}\n").as_bytes()).unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        drop(keyboard);
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
     /// The same from one line split at blanks.

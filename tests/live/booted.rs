@@ -49,7 +49,7 @@ impl Repository {
 
 /// TTL nodes are kept; containers are looked after, so that an empty one would go.
 fn setup() -> Setup {
-    Setup::default().property("zookeeper.extendedTypesEnabled=true").property("znode.container.checkIntervalMs=500")
+    Setup::default().property("zookeeper.extendedTypesEnabled=true")
 }
 
 /// Those of a view that no session owns.

@@ -21,10 +21,7 @@ pub fn run<T>(work: impl Future<Output = T>) -> T {
 
 /// A server that knows containers and TTLs and removes what has run out at once.
 pub fn extended() -> Setup {
-    Setup::default()
-        .property("zookeeper.extendedTypesEnabled=true")
-        .property("znode.container.checkIntervalMs=500")
-        .property("znode.container.maxPerMinute=1000000")
+    Setup::default().property("zookeeper.extendedTypesEnabled=true").property("znode.container.maxPerMinute=1000000")
 }
 
 /// `user:password`.

@@ -20,7 +20,7 @@ const CHURN: &str = "churn a 8000 3";
 
 /// A server that has seen a workload under load, still running, and what its client sees.
 fn worked(version: &str, setup: Setup) -> (Server, Seen) {
-    let setup = setup.property("zookeeper.extendedTypesEnabled=true").property("znode.container.checkIntervalMs=500");
+    let setup = setup.property("zookeeper.extendedTypesEnabled=true");
     let server = Server::start(version, setup).unwrap();
     let mut client = Client::connect(version, &server.address()).unwrap();
     client.workload(CHILDREN).unwrap();

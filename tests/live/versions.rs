@@ -20,10 +20,7 @@ fn churn() -> usize {
 
 /// Snapshot files often, so that most are written under load; containers and TTLs looked after at once.
 fn setup() -> Setup {
-    Setup::default()
-        .property("zookeeper.extendedTypesEnabled=true")
-        .property("zookeeper.snapCount=9000")
-        .property("znode.container.checkIntervalMs=500")
+    Setup::default().property("zookeeper.extendedTypesEnabled=true").property("zookeeper.snapCount=9000")
 }
 
 on_every_version!(every_version_under_a_full_workload);

@@ -1,8 +1,5 @@
 //! What a server withholds from us is named and never made up, and a restore is not begun without a person's word.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use serde_json::Value;
 use testing::server::{Client as JavaClient, Ensemble, Server, Setup};
 use zk_connect::live::Client;
@@ -61,30 +58,6 @@ fn digests_that_a_server_hides_are_marked_and_never_restored() {
     }
 }
 
-/// Runs the program on a terminal and types one line: exit code, and all that stood on the screen.
-fn on_a_terminal(program: &Program, line: &str, typed: &str) -> (i32, String) {
-    let home = &program.0;
-    let zooark = env!("CARGO_BIN_EXE_zooark-under-test");
-    let mut child = Command::new("script")
-        .args(["-q", "-e", "-c", &format!("{zooark} --repo repository --key-file key {line}"), "/dev/null"])
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", home.path(""))
-        .env("TERM", "xterm")
-        .env("XDG_CACHE_HOME", home.path("cache"))
-        .current_dir(home.path(""))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("script, of util-linux, must be on the PATH");
-    let mut keyboard = child.stdin.take().unwrap();
-    keyboard.write_all(format!("{typed}\n").as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    drop(keyboard);
-    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
 #[test]
 fn a_restore_into_an_ensemble_asks_who_sits_there_and_is_refused_where_nobody_does() {
     let _turn = turn::take();
@@ -96,13 +69,14 @@ fn a_restore_into_an_ensemble_asks_who_sits_there_and_is_refused_where_nobody_do
     program.run(&line).ends(2).says("nobody can be asked").says("--yes");
     let there =
         || program.run(&format!("diff latest:/plain zk://{} --zk-auth-file auth", server.address())).ends(0).stdout;
+    let asking = format!("--repo repository --key-file key {line}");
     for refusal in ["n", "", "sure"] {
-        let (code, screen) = on_a_terminal(&program, &line, refusal);
+        let (code, screen) = program.0.on_a_terminal(&asking, &[refusal]);
         assert_eq!(code, 5, "{screen}");
         assert!(screen.contains("apply this plan? [y/N]") && screen.contains("was not agreed to"), "{screen}");
         assert!(there().contains("-    /plain/text"), "restored after {refusal:?}");
     }
-    let (code, screen) = on_a_terminal(&program, &line, "y");
+    let (code, screen) = program.0.on_a_terminal(&asking, &["y"]);
     assert_eq!(code, 0, "{screen}");
     assert!(!there().contains("-    /plain/text"));
 }

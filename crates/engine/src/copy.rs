@@ -8,6 +8,7 @@ use repository::manifest::Manifest;
 use repository::{LineageId, Snapshot, SnapshotId};
 use serde::Serialize;
 
+use crate::backup;
 use crate::error::{EngineError, ErrorKind};
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::Repo;
@@ -146,11 +147,7 @@ fn note_time(newest: &mut BTreeMap<LineageId, i64>, lineage: LineageId, time_ms:
 /// snapshots that no backup made, one of their own.
 fn lineage_in(from: &Repo, to: &Repo, manifest: &Manifest) -> LineageId {
     let fields = &manifest.body.fields;
-    let class = match fields.source.kind.as_str() {
-        "live" => "client",
-        "admin" => "admin",
-        _ => "files",
-    };
+    let class = backup::class(&fields.source.kind);
     let of = |repo: &Repo| repo.lineage(&fields.cluster, &fields.source.chroot, &fields.source.filter, class);
     if of(from) == manifest.lineage { of(to) } else { to.inner.lineage(&[b"copied", &manifest.lineage.0]) }
 }

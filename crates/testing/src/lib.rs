@@ -7,6 +7,7 @@
 //! - [`evolving`]: a data directory on disk that goes from state to state.
 //! - [`server`]: `ZooKeeper` servers from Maven Central and their own client.
 //! - [`stores`]: object-store servers that others wrote.
+//! - [`memory`]: what a piece of work takes, in a process of its own.
 //! - [`random`]: the one source of randomness, seeded.
 
 // Generated sizes and counts are far below the limits of the narrower types.
@@ -14,6 +15,7 @@
 
 pub mod evolving;
 pub mod generate;
+pub mod memory;
 pub mod random;
 pub mod server;
 pub mod server_files;

@@ -4,7 +4,6 @@ use jiff::Timestamp;
 use repository::codec::encode_body;
 use repository::manifest::{self, BackupCounters, Manifest, SnapshotFields, SourceInfo};
 use repository::session::Committed;
-use zk_connect::Endpoint;
 use zk_format::{Zxid, digest, load};
 
 use super::prepare::Prepared;
@@ -31,12 +30,7 @@ impl Prepared {
             program: request.program.clone(),
             source: SourceInfo {
                 location: request.source.to_string(),
-                kind: match request.source {
-                    Endpoint::Live(_) => "live",
-                    Endpoint::DataDir(_) => "datadir",
-                    Endpoint::Admin(_) => "admin",
-                }
-                .to_owned(),
+                kind: super::kind(&request.source).to_owned(),
                 version: facts.version.clone(),
                 method: method_name(facts.method).to_owned(),
                 chroot: super::chroot(&request.source).to_owned(),

@@ -1,12 +1,12 @@
 //! How much memory snapshots of a scanned ensemble take, measured in a process of their own: less than the nodes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::process::Command;
 
 use repository::backend::StoreOptions;
 use repository::cache::CacheOptions;
 use repository::keys::Credentials;
 use repository::repository::InitOptions;
+use testing::memory::{self, peak_kib};
 use testing::random::Prng;
 use zk_connect::Endpoint;
 use zk_connect::live::scan::{Seen, Sink as _, Span};
@@ -14,9 +14,9 @@ use zk_format::{AclList, NodeRef, Stat, Zxid};
 
 use super::source::Read;
 use super::whole::Whole;
-use super::{BackupRequest, Purpose, lineage, run_with};
+use super::{BackupRequest, lineage, run_with};
 use crate::filter::Filter;
-use crate::live::{LiveSettings, Scanned, stream};
+use crate::live::{Scanned, stream};
 use crate::monitor::Silent;
 use crate::report::BackupSummary;
 use crate::{Access, Repo};
@@ -56,41 +56,14 @@ fn scanned(version: i32, changed: u64) -> Scanned {
     Scanned::new(spool, seen, &Filter::default()).unwrap()
 }
 
-fn request() -> BackupRequest {
-    BackupRequest {
-        source: Endpoint::parse("zk://127.0.0.1:1").unwrap(),
-        live: LiveSettings::default(),
-        cluster: "default".to_owned(),
-        host: "host".to_owned(),
-        tags: Vec::new(),
-        filter: Filter::default(),
-        time: None,
-        dry_run: false,
-        force: false,
-        allow_partial: false,
-        full: false,
-        max_shrink: 0.5,
-        to_zxid: None,
-        compression: None,
-        program: "test".to_owned(),
-        purpose: Purpose::Regular,
-    }
-}
-
 fn backed_up(repo: &Repo, version: i32, changed: u64) -> BackupSummary {
-    let request = request();
+    let source = Endpoint::parse("zk://127.0.0.1:1").unwrap();
+    let request = BackupRequest::new(source, "host".to_owned(), "test".to_owned());
     let lineage = lineage(repo, &request).unwrap();
     run_with(repo, &request, lineage, &Silent::default(), &mut |_, _| {
         Ok(Read::Full { whole: Box::new(Whole::Scanned(scanned(version, changed))), reason: None })
     })
     .unwrap()
-}
-
-/// Most memory this process ever had, KiB.
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
 /// The other process: takes three snapshots and prints its peak.
@@ -107,28 +80,19 @@ fn measured() {
         cache: CacheOptions::none(),
     };
     let repo = Repo::init(&access, &InitOptions::new(Credentials::None)).unwrap();
-    let before = peak_kib();
+    let before = peak_kib().unwrap();
     let first = backed_up(&repo, 0, 1);
     assert_eq!((first.nodes, first.nodes_created), (NODES + 1, NODES + 1));
     let same = backed_up(&repo, 0, 1);
     assert_eq!((same.snapshot_id, same.nodes_changed), (None, 0));
     let next = backed_up(&repo, 1, 20);
     assert_eq!((next.nodes, next.nodes_changed), (NODES + 1, NODES / 20));
-    println!("PEAK {} {before}", peak_kib());
+    memory::tell(before).unwrap();
 }
 
 #[test]
 fn a_scan_is_compared_and_stored_in_less_memory_than_it_has_nodes() {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["backup::memory_tests::measured", "--exact", "--nocapture"])
-        .env(ASKED, "yes")
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let line = said.lines().find_map(|line| line.split_once("PEAK ").map(|(_, rest)| rest)).unwrap();
-    let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().unwrap());
-    let (peak, before) = (numbers.next().unwrap(), numbers.next().unwrap());
+    let (peak, before) = memory::of_test("backup::memory_tests::measured", ASKED, "yes").unwrap();
     println!("snapshots of {NODES} nodes: {peak} KiB at most, {before} KiB of it before");
     assert!(peak - before <= LIMIT_KIB, "{peak} KiB at most, {before} of it before, above {LIMIT_KIB}");
 }

@@ -84,6 +84,30 @@ pub struct BackupRequest {
     pub purpose: Purpose,
 }
 
+impl BackupRequest {
+    /// All of the newest state of a source, for the cluster `default`, with nothing unusual about it.
+    pub fn new(source: Endpoint, host: String, program: String) -> Self {
+        Self {
+            source,
+            live: LiveSettings::default(),
+            cluster: "default".to_owned(),
+            host,
+            tags: Vec::new(),
+            filter: Filter::default(),
+            time: None,
+            dry_run: false,
+            force: false,
+            allow_partial: false,
+            full: false,
+            max_shrink: suspect::DEFAULT_MAX_SHRINK,
+            to_zxid: None,
+            compression: None,
+            program,
+            purpose: Purpose::Regular,
+        }
+    }
+}
+
 /// What a snapshot is taken for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Purpose {
@@ -146,17 +170,32 @@ fn lineage(repo: &Repo, request: &BackupRequest) -> Result<LineageId, EngineErro
     Ok(repo.lineage(&request.cluster, chroot(&request.source), &request.filter.canonical(), class))
 }
 
-/// Files and client connections see different things, and a file that a server hands out is often fuzzy where its
-/// directory would not be: snapshots of the three never share a lineage.
 fn source_class(request: &BackupRequest) -> Result<&'static str, EngineError> {
     match &request.source {
-        Endpoint::DataDir(_) => Ok("files"),
         Endpoint::Live(_) | Endpoint::Admin(_) if request.to_zxid.is_some() => Err(EngineError::new(
             ErrorKind::Usage,
             "--to-zxid needs the transaction log: running servers show their newest state only",
         )),
-        Endpoint::Live(_) => Ok("client"),
-        Endpoint::Admin(_) => Ok("admin"),
+        source => Ok(class(kind(source))),
+    }
+}
+
+/// The kind of source that a snapshot names.
+fn kind(source: &Endpoint) -> &'static str {
+    match source {
+        Endpoint::DataDir(_) => "datadir",
+        Endpoint::Live(_) => "live",
+        Endpoint::Admin(_) => "admin",
+    }
+}
+
+/// What a kind of source sees. Files and client connections see different things, and a file that a server hands out is
+/// often fuzzy where its directory would not be: snapshots of the three never share a lineage.
+pub(crate) fn class(kind: &str) -> &'static str {
+    match kind {
+        "live" => "client",
+        "admin" => "admin",
+        _ => "files",
     }
 }
 

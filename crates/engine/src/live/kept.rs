@@ -15,6 +15,9 @@ use repository::{RecordFlags, RecordLens, RecordRef, RecordStat, SortedRecords, 
 use zk_format::jute::{JuteError, Reader, Writer};
 use zk_format::key;
 
+use super::spool::{STAT_BYTES, read_stat, write_stat};
+use crate::convert::{record_stat, zk_stat};
+
 /// Bytes that are written at a time.
 const WRITE_BYTES: usize = 1 << 20;
 /// Bytes that are read at a time.
@@ -22,8 +25,8 @@ const BLOCK: usize = 16 << 10;
 /// Blocks in memory: so many sets of so many. Threads that read at several places at once do not take each other's.
 const SETS: usize = 32;
 const WAYS: usize = 4;
-/// Lengths of key, ACL and value (−1 for null), flags, five times or zxids, three versions, the owner.
-const HEAD: usize = 4 * 4 + 5 * 8 + 3 * 4 + 8;
+/// Lengths of key, ACL and value (−1 for null), flags, the stat.
+const HEAD: usize = 4 * 4 + STAT_BYTES;
 
 /// Records being written down, in the order of their keys.
 #[derive(Debug)]
@@ -51,10 +54,7 @@ impl Keeping {
         let mut head = Writer::new();
         head.i32(length(record.key)?).i32(length(record.acl)?);
         head.i32(value.map_or(Ok(-1), length)?).i32(record.flags.0.cast_signed());
-        let RecordStat { czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner } =
-            record.stat;
-        head.i64(czxid).i64(mzxid).i64(pzxid).i64(ctime).i64(mtime);
-        head.i32(version).i32(cversion).i32(aversion).i64(ephemeral_owner);
+        write_stat(&zk_stat(&record.stat), &mut head);
         self.places.push(self.at);
         for part in [head.bytes(), record.key, record.acl, value.unwrap_or_default()] {
             self.file.write_all(part)?;
@@ -106,17 +106,7 @@ impl Head {
         let mut length = || Ok::<_, JuteError>(usize::try_from(from.i32()?).ok());
         let (key, acl, value) = (length()?.unwrap_or(0), length()?.unwrap_or(0), length()?);
         let flags = RecordFlags(from.i32()?.cast_unsigned());
-        let stat = RecordStat {
-            czxid: from.i64()?,
-            mzxid: from.i64()?,
-            pzxid: from.i64()?,
-            ctime: from.i64()?,
-            mtime: from.i64()?,
-            version: from.i32()?,
-            cversion: from.i32()?,
-            aversion: from.i32()?,
-            ephemeral_owner: from.i64()?,
-        };
+        let stat = record_stat(&read_stat(&mut from)?);
         Ok(Self { key, acl, value, flags, stat })
     }
 

@@ -107,11 +107,9 @@ impl Sink for Spool {
 }
 
 fn encode(node: &NodeRef<'_>) -> io::Result<Vec<u8>> {
-    let Stat { czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner } = node.stat;
     let mut entry = Writer::new();
     entry.i32(0).buffer(Some(&key::encode(node.path)));
-    entry.i64(czxid.0).i64(mzxid.0).i64(pzxid.0).i64(ctime).i64(mtime);
-    entry.i32(version).i32(cversion).i32(aversion).i64(ephemeral_owner);
+    write_stat(&node.stat, &mut entry);
     entry.buffer(node.acl.map(|acl| &*acl.0)).buffer(node.data);
     let mut entry = entry.into_bytes();
     let length = u32::try_from(entry.len() - LENGTH_BYTES).map_err(io::Error::other)?;
@@ -124,15 +122,33 @@ fn encode(node: &NodeRef<'_>) -> io::Result<Vec<u8>> {
 fn decode(entry: &[u8]) -> Result<Entry, JuteError> {
     let mut reader = Reader::new(entry);
     let key = reader.buffer()?.unwrap_or_default().to_vec();
-    let [czxid, mzxid, pzxid, ctime, mtime] =
-        [reader.i64()?, reader.i64()?, reader.i64()?, reader.i64()?, reader.i64()?];
-    let (czxid, mzxid, pzxid) = (Zxid(czxid), Zxid(mzxid), Zxid(pzxid));
-    let (version, cversion, aversion) = (reader.i32()?, reader.i32()?, reader.i32()?);
-    let ephemeral_owner = reader.i64()?;
-    let stat = Stat { czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner };
+    let stat = read_stat(&mut reader)?;
     let acl = reader.buffer()?.map(|list| AclList(list.into()));
     let data = reader.buffer()?.map(Arc::from);
     Ok(Entry { key, node: Node { data, acl, stat } })
+}
+
+/// Bytes of a stat.
+pub(super) const STAT_BYTES: usize = 5 * 8 + 3 * 4 + 8;
+
+pub(super) fn write_stat(stat: &Stat, to: &mut Writer) {
+    let Stat { czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, ephemeral_owner } = *stat;
+    to.i64(czxid.0).i64(mzxid.0).i64(pzxid.0).i64(ctime).i64(mtime);
+    to.i32(version).i32(cversion).i32(aversion).i64(ephemeral_owner);
+}
+
+pub(super) fn read_stat(from: &mut Reader<'_>) -> Result<Stat, JuteError> {
+    Ok(Stat {
+        czxid: Zxid(from.i64()?),
+        mzxid: Zxid(from.i64()?),
+        pzxid: Zxid(from.i64()?),
+        ctime: from.i64()?,
+        mtime: from.i64()?,
+        version: from.i32()?,
+        cversion: from.i32()?,
+        aversion: from.i32()?,
+        ephemeral_owner: from.i64()?,
+    })
 }
 
 /// A node under its key.

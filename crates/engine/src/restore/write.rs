@@ -53,19 +53,17 @@ pub(super) fn run(
 ) -> Result<RestoreSummary, EngineError> {
     let started = Instant::now();
     let manifest = &request.snapshot.manifest;
-    let whole = request.path.is_empty();
+    // Where nothing is encrypted every leaf is held against its id at once.
+    let sum_up = request.path.is_empty() && repo.inner.is_encrypted();
     let once = |tree: &SnapshotTree<'_>| run_once(tree, request, plan.clone(), dirs, dry_run, monitor);
-    let mut summary = if whole {
-        match once(&repo.tree_to_sum_up(manifest)?) {
-            // Each leaf is now held against its own id: of one that is not what was backed up there may be another copy.
-            Err(error) if error.kind == ErrorKind::Damage => {
-                tracing::warn!(%error, "reading once more, every blob by its id");
-                once(&repo.tree(manifest)?)
-            }
-            other => other,
+    let first = if sum_up { repo.tree_to_sum_up(manifest) } else { repo.tree(manifest) }?;
+    let mut summary = match once(&first) {
+        // Of a leaf that is not what was backed up there may be another copy.
+        Err(error) if sum_up && error.kind == ErrorKind::Damage => {
+            tracing::warn!(%error, "reading once more, every blob by its id");
+            once(&repo.tree(manifest)?)
         }
-    } else {
-        once(&repo.tree(manifest)?)
+        other => other,
     }?;
     summary.duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(summary)

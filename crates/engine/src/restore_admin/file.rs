@@ -49,7 +49,8 @@ pub fn make(
         FlatTree::read_open(file, zxid, Compression::None, &ReadLimits::default())
             .map_err(|error| EngineError::with(ErrorKind::Failed, "reading back the file to restore", error))
     };
-    let digest = members.first().is_some_and(|member| member.digest).then_some(read(&file)?.digest());
+    let with_digest = members.first().is_some_and(|member| member.digest);
+    let digest = if with_digest { Some(read(&file)?.digest()) } else { None };
     file.seek(SeekFrom::End(0)).map_err(failed)?;
     file.write_all(&written.file.trailers(digest, zxid)).map_err(failed)?;
     let tree = read(&file)?;

@@ -14,7 +14,7 @@ mod look;
 
 use std::time::Instant;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use repository::Snapshot;
 use serde::Serialize;
 use tokio::runtime::Runtime;
@@ -26,19 +26,14 @@ use zk_format::Zxid;
 use self::file::Restored;
 pub use self::look::Standing;
 use crate::admin::{Telling, failed, options};
-use crate::annotate;
-use crate::backup::{self, BackupRequest, Purpose};
+use crate::backup::BackupRequest;
 use crate::error::{EngineError, ErrorKind};
-use crate::filter::Filter;
 use crate::live::LiveSettings;
 use crate::monitor::{Monitor, Phase, Unit};
 use crate::repo::{Repo, runtime};
 use crate::report::SnapshotInfo;
-use crate::restore_live::SAFETY_TAG;
+use crate::restore_live::snapshot_before;
 use crate::snapshots;
-
-/// How long the snapshot taken before is kept.
-const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// What to restore where, and how.
 #[derive(Clone, Debug)]
@@ -84,8 +79,6 @@ pub struct AdminOffer {
     pub ephemerals_skipped: u64,
     /// What a person should know before going on.
     pub warnings: Vec<String>,
-    /// Why it is not done.
-    pub refusals: Vec<String>,
 }
 
 /// What was done.
@@ -117,7 +110,7 @@ pub fn run(
     let started = Instant::now();
     let servers = Servers::new(request, monitor)?;
     let members = servers.members()?;
-    let mut refusals = look::refusals(repo, request, &members)?;
+    let refusals = look::refusals(repo, request, &members)?;
     // Which of several zxids would be meant is not known: then there is no file to make, and nothing to ask about.
     let (Some(zxid), true) = (look::common_zxid(&members), refusals.is_empty()) else {
         return Err(look::refused(&refusals));
@@ -132,7 +125,6 @@ pub fn run(
         bytes: restored.bytes,
         ephemerals_skipped: restored.ephemerals_skipped,
         warnings: look::warnings(request, &members, &restored.notes),
-        refusals: std::mem::take(&mut refusals),
     };
     let mut summary =
         AdminRestoreSummary { offer, safety_snapshot: None, verified: false, dry_run: request.dry_run, duration_ms: 0 };
@@ -298,32 +290,10 @@ fn safety(
     let last = members.last().map(|member| member.server.host.clone());
     let source = AdminSpec { hosts: last.into_iter().collect(), ..request.target.clone() };
     let backup = BackupRequest {
-        source: Endpoint::Admin(source),
         live: request.live.clone(),
-        cluster: request.snapshot.manifest.body.fields.cluster.clone(),
-        host: request.host.clone(),
-        tags: vec![SAFETY_TAG.to_owned()],
-        filter: Filter::default(),
-        time: None,
-        dry_run: false,
-        force: false,
-        allow_partial: false,
-        full: false,
-        max_shrink: 1.0,
-        to_zxid: None,
-        compression: None,
-        program: request.program.clone(),
-        purpose: Purpose::BeforeRestore,
+        ..BackupRequest::new(Endpoint::Admin(source), request.host.clone(), request.program.clone())
     };
-    let summary = backup::run(repo, &backup, monitor).map_err(|error| {
-        let text = "the snapshot that is taken before a restore failed, so nothing was restored; --no-safety-snapshot goes \
-                    on without it";
-        EngineError::with(ErrorKind::Refused, text, error)
-    })?;
-    let Some(id) = summary.snapshot_id.or(summary.parent_id) else { return Ok(None) };
-    let found = repo.snapshots()?;
-    annotate::protect(repo, found.find(&id)?, Some(request.now + KEPT), false)?;
-    Ok(Some(id))
+    snapshot_before(repo, &request.snapshot, backup, request.now, monitor)
 }
 
 /// Tells a monitor, and goes on whatever it says.

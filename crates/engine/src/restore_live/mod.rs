@@ -47,7 +47,7 @@ use self::journal::Journal;
 use self::plan::{Plan, Wishes};
 pub use self::report::{Item, LiveRestoreSummary, Offer};
 use self::safety::Kept;
-pub(crate) use self::safety::TAG as SAFETY_TAG;
+pub(crate) use self::safety::before as snapshot_before;
 use self::verify::{Stage, Verifying};
 use self::writer::Writer;
 use crate::error::{EngineError, ErrorKind};

@@ -14,7 +14,7 @@ use crate::monitor::Monitor;
 use crate::repo::Repo;
 
 /// The tag of snapshots taken before a restore.
-pub const TAG: &str = "pre-restore";
+const TAG: &str = "pre-restore";
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Longer than any restore; a killed one leaves no more behind.
 const WHILE_RUNNING: SignedDuration = SignedDuration::from_hours(24);
@@ -32,23 +32,29 @@ pub fn snapshot(
     let none: Vec<String> = Vec::new();
     let filter = Filter::new(&include, &none)
         .map_err(|error| EngineError::with(ErrorKind::Failed, "choosing what to back up before the restore", error))?;
+    let source = Endpoint::Live(request.target.clone());
     let backup = BackupRequest {
-        source: Endpoint::Live(request.target.clone()),
         live: request.live.clone(),
-        cluster: request.snapshot.manifest.body.fields.cluster.clone(),
-        host: request.host.clone(),
-        tags: vec![TAG.to_owned()],
         filter,
-        time: None,
-        dry_run: false,
-        force: false,
-        allow_partial: false,
-        full: false,
+        ..BackupRequest::new(source, request.host.clone(), request.program.clone())
+    };
+    before(repo, &request.snapshot, backup, request.now, monitor)
+}
+
+/// Takes a snapshot before `restored` is restored, of the same cluster, and protects it; gives its id.
+pub fn before(
+    repo: &Repo,
+    restored: &Snapshot,
+    backup: BackupRequest,
+    now: Timestamp,
+    monitor: &dyn Monitor,
+) -> Result<Option<String>, EngineError> {
+    let backup = BackupRequest {
+        cluster: restored.manifest.body.fields.cluster.clone(),
+        tags: vec![TAG.to_owned()],
         max_shrink: 1.0,
-        to_zxid: None,
-        compression: None,
-        program: request.program.clone(),
         purpose: Purpose::BeforeRestore,
+        ..backup
     };
     let summary = backup::run(repo, &backup, monitor).map_err(|error| {
         let text = "the snapshot that is taken before a restore failed, so nothing was restored; --no-safety-snapshot goes \
@@ -57,8 +63,7 @@ pub fn snapshot(
     })?;
     let Some(id) = summary.snapshot_id.or(summary.parent_id) else { return Ok(None) };
     let found = repo.snapshots()?;
-    let stored = found.find(&id)?;
-    annotate::protect(repo, stored, Some(request.now + KEPT), false)?;
+    annotate::protect(repo, found.find(&id)?, Some(now + KEPT), false)?;
     Ok(Some(id))
 }
 

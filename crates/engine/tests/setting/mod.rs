@@ -27,24 +27,8 @@ pub fn access(repository: &Path, cache: Option<&Path>, credentials: Credentials)
 }
 
 pub fn request(source: &Path) -> BackupRequest {
-    BackupRequest {
-        live: engine::live::LiveSettings::default(),
-        source: Endpoint::parse(source.to_str().unwrap()).unwrap(),
-        cluster: "default".to_owned(),
-        host: "host".to_owned(),
-        tags: Vec::new(),
-        filter: Filter::default(),
-        time: None,
-        dry_run: false,
-        force: false,
-        allow_partial: false,
-        full: false,
-        max_shrink: 0.5,
-        to_zxid: None,
-        compression: None,
-        program: "test".to_owned(),
-        purpose: engine::backup::Purpose::Regular,
-    }
+    let source = Endpoint::parse(source.to_str().unwrap()).unwrap();
+    BackupRequest::new(source, "host".to_owned(), "test".to_owned())
 }
 
 pub fn restore_to(repo: &Repo, reference: &str, target: &Path) -> Result<restore::RestoreSummary> {

@@ -97,7 +97,7 @@ impl<S: BlobSink> BlobSink for Changing<'_, S> {
     }
 }
 
-async fn back_up(
+pub(super) async fn back_up(
     store: &Store,
     lineage: LineageId,
     records: Vec<crate::record::Record>,

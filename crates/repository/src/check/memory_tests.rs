@@ -1,6 +1,6 @@
 //! How much memory a check and a prune of a million blobs take: measured in a process of their own.
 
-use std::process::Command;
+use testing::memory::{self, peak_kib};
 
 use crate::backend::{Store, StoreOptions};
 use crate::blobs::BlobSink;
@@ -61,27 +61,20 @@ fn open(place: &str) -> (tokio::runtime::Runtime, Repository) {
     (runtime, repository)
 }
 
-/// Most memory this process ever had, KiB.
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// The other process: does what it is told and prints its peak.
 #[test]
 fn measured() {
     let Ok(told) = std::env::var(PLACE) else { return };
     let (what, place) = told.split_once(' ').unwrap();
     let (_runtime, repository) = open(place);
-    let before = peak_kib();
+    let before = peak_kib().unwrap();
     let snapshots = if what == "check" {
         check(&repository, &CheckOptions::default(), &mut |finding| panic!("{finding:?}")).unwrap().snapshots
     } else {
         repository.prune(&PruneOptions::default(), &mut |_| Ok(())).unwrap().snapshots
     };
     assert_eq!(snapshots, TABLES);
-    println!("PEAK {} {before}", peak_kib());
+    memory::tell(before).unwrap();
 }
 
 #[test]
@@ -103,16 +96,8 @@ fn a_million_blobs_are_checked_and_pruned_in_little_memory() {
         }
     }
     for what in ["check", "prune"] {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["check::memory_tests::measured", "--exact", "--nocapture"])
-            .env(PLACE, format!("{what} {place}"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-        let line = said.lines().find_map(|line| line.split_once("PEAK ").map(|(_, rest)| rest)).unwrap();
-        let mut numbers = line.split_whitespace().map(|number| number.parse::<u64>().unwrap());
-        let (peak, before) = (numbers.next().unwrap(), numbers.next().unwrap());
+        let told = format!("{what} {place}");
+        let (peak, before) = memory::of_test("check::memory_tests::measured", PLACE, &told).unwrap();
         println!("{what} of {} blobs: {peak} KiB at most, {before} KiB of it before", chunks() * TABLES);
         let limit = LIMIT_KIB * (chunks() * TABLES) / 1_000_000;
         assert!(peak - before <= limit, "{what}: {peak} KiB at most, {before} of it before, above {limit}");

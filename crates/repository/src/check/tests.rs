@@ -1,8 +1,8 @@
+use super::fault_tests::back_up;
 use super::*;
 use crate::backend::Store;
 use crate::cache::CacheOptions;
 use crate::repository::tests::{LINEAGE, fields, new_repository, reopen};
-use crate::session::CommitOutcome;
 use crate::stack::Stack;
 use crate::state_digest::{RecordHasher, StateDigest};
 use crate::table::{KeyRange, TableKind, TableSpan, build_table};
@@ -11,18 +11,8 @@ use crate::test_records::tree;
 /// A repository with a base of `len` records and its digest recorded.
 pub(super) async fn repository_with(store: &Store, len: usize) -> (Repository, SnapshotId) {
     let repository = new_repository(store, &CacheOptions::none()).await;
-    let mut session = repository.begin_backup(LINEAGE).await.unwrap();
-    let records = tree(7, len);
-    let span = TableSpan { kind: TableKind::Base, zxid_low: 0, zxid_high: 9 };
-    let keys = repository.identity();
-    let built =
-        std::thread::scope(|s| s.spawn(|| build_table(&records[..], keys, &session, span)).join().unwrap()).unwrap();
-    let mut fields = fields(1);
-    fields.state_digest = built.digest.unwrap().0;
-    let CommitOutcome::Committed(done) = session.commit(fields, vec![built.root]).await.unwrap() else {
-        panic!("nobody else writes")
-    };
-    (repository, done.id())
+    let manifest = back_up(store, LINEAGE, tree(7, len), &|_, _| {}).await;
+    (repository, manifest.id)
 }
 
 async fn run(store: &Store, options: CheckOptions) -> (CheckStats, Vec<Finding>) {

@@ -4,9 +4,12 @@ use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail};
+
+use crate::random::Prng;
 
 /// How long a server may take to start, elect or stop on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
@@ -144,7 +147,18 @@ pub fn wait_until(patience: Duration, mut holds: impl FnMut() -> bool) -> Result
     Ok(())
 }
 
-/// A port of 127.0.0.1 that nothing listens on just now.
+/// A port of 127.0.0.1 that nothing listens on just now, below those that the system gives to outgoing connections: one of
+/// them may not take the port of a server while that is stopped.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static NEXT: OnceLock<Mutex<Prng>> = OnceLock::new();
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.subsec_nanos();
+    let seed = u64::from(std::process::id()) << 32 | u64::from(clock);
+    let next = NEXT.get_or_init(|| Mutex::new(Prng::new(seed)));
+    for _ in 0..1000 {
+        let port = next.lock().unwrap_or_else(PoisonError::into_inner).between(10_000, 32_000);
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, u16::try_from(port)?)).is_ok() {
+            return Ok(u16::try_from(port)?);
+        }
+    }
+    bail!("no free port between 10000 and 32000")
 }
