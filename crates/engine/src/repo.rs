@@ -142,6 +142,7 @@ impl From<RepositoryError> for EngineError {
             | RepositoryError::PackMissing { .. } => ErrorKind::Damage,
             RepositoryError::Table { source } if source.is_loss() => ErrorKind::Damage,
             RepositoryError::ShortGrace { .. } => ErrorKind::Usage,
+            RepositoryError::Claimed { .. } => ErrorKind::Busy,
             RepositoryError::Store(error) => store_kind(error),
             RepositoryError::Blob(error) => blob_kind(error),
             _ => ErrorKind::Failed,

@@ -100,6 +100,8 @@ pub enum ObjectKind {
     Condemned = 8,
     /// `lease/<name>`
     Lease = 9,
+    /// `restored/<cluster>/<number>/…`
+    Restored = 10,
 }
 
 /// First bytes of every object.

@@ -172,6 +172,12 @@ pub enum RepositoryError {
         /// The bound.
         limit: u64,
     },
+    /// Somebody else does what only one at a time may do.
+    #[error("{what}")]
+    Claimed {
+        /// What, who, and when to try again.
+        what: String,
+    },
     /// A key file or slot cannot be used.
     #[error("{what}")]
     Key {

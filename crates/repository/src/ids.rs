@@ -92,6 +92,10 @@ hex_id!(
     LineageId, 16, "lineage id"
 );
 hex_id!(
+    /// Names a cluster, or a member of one, where a restore happens once.
+    RestoredId, 16, "restored member id"
+);
+hex_id!(
     /// Names a repository: random, chosen by `init`.
     RepositoryId, 16, "repository id"
 );
@@ -193,6 +197,7 @@ pub struct IdentityKeys {
     digest: [u8; 32],
     snapshot: [u8; 32],
     lineage: [u8; 32],
+    member: [u8; 32],
 }
 
 impl fmt::Debug for IdentityKeys {
@@ -213,6 +218,7 @@ impl IdentityKeys {
             digest: blake3::derive_key("ZooArk v1 state digest", secret),
             snapshot: blake3::derive_key("ZooArk v1 snapshot id", secret),
             lineage: blake3::derive_key("ZooArk v1 lineage id", secret),
+            member: blake3::derive_key("ZooArk v1 restored member id", secret),
         }
     }
 
@@ -240,14 +246,12 @@ impl IdentityKeys {
     /// The id of a lineage: the first 16 bytes of keyed BLAKE3 over its parts, each preceded by its length
     /// in bytes (u64, little endian).
     pub fn lineage_id(&self, parts: &[&[u8]]) -> LineageId {
-        let mut hasher = blake3::Hasher::new_keyed(&self.lineage);
-        for part in parts {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part);
-        }
-        let mut id = [0; 16];
-        hasher.finalize_xof().fill(&mut id);
-        LineageId(id)
+        LineageId(id_of_parts(&self.lineage, parts))
+    }
+
+    /// The id of a cluster, or of a member of it (two parts), made as that of a lineage.
+    pub fn restored_id(&self, parts: &[&[u8]]) -> RestoredId {
+        RestoredId(id_of_parts(&self.member, parts))
     }
 
     /// The number that decides whether a chunk may begin at the record with this key: the first eight bytes
@@ -272,6 +276,17 @@ impl IdentityKeys {
     pub(crate) fn record_hash(&self, record: &[u8]) -> [u8; 32] {
         *blake3::keyed_hash(&self.digest, record).as_bytes()
     }
+}
+
+fn id_of_parts(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let mut id = [0; 16];
+    hasher.finalize_xof().fill(&mut id);
+    id
 }
 
 /// The first eight bytes of a hash, little endian.

@@ -1,6 +1,5 @@
 //! The key slots of a repository: which one opens it, adding, removing, replacing.
 
-mod claim;
 mod rotate;
 
 pub use rotate::Rotation;

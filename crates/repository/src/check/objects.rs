@@ -18,6 +18,7 @@ use crate::manifest::{Manifest, StackTable, parse_path};
 use crate::notes::{MAX_NOTE, decode_note, snapshot_of_path};
 use crate::pack::{PackIndex, pack_of_path, pack_path};
 use crate::reader::BlobReader;
+use crate::restored::{MAX_RESTORED, decode_restored, is_restored_path};
 use crate::segment::{MAX_SEGMENT, Replaced, Segment, decode_segment, is_segment_path, join_replaced, with_successors};
 use crate::shared::Shared;
 use crate::table::{KeyRange, Leaf, TableError, read_leaves, read_refs};
@@ -143,6 +144,8 @@ async fn read_one(shared: &Shared, path: &str) -> Result<Read, RepositoryError> 
         slot_info(path, &store.get(path, MAX_SLOT).await?)?;
     } else if is_catalog_path(path) {
         decode_catalog(&shared.crypto, path, &store.get(path, MAX_CATALOG).await?)?;
+    } else if is_restored_path(path) {
+        decode_restored(&shared.crypto, path, &store.get(path, MAX_RESTORED).await?)?;
     } else if path != CONFIG_PATH && !path.starts_with("lease/") {
         return Err(RepositoryError::Inconsistent {
             object: path.to_owned(),
@@ -186,6 +189,12 @@ fn unreadable(path: &str, error: &RepositoryError) -> Finding {
             Severity::Notice,
             "snapshots are listed with more requests; nothing is lost",
             "`zooark repair index` deletes it; `zooark prune` writes another",
+        ),
+        "restored" => (
+            Severity::Damage,
+            "`restore --once` fails for this number where it has to know what this says; members that are restored already, and all \
+             snapshots, are not affected",
+            "restore the object from a copy of the store; else give `restore --once` a higher number when the next restore is due",
         ),
         _ => (Severity::Notice, "it takes space and means nothing to zooark", "delete it if it is not yours"),
     };

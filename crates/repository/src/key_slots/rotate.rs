@@ -2,8 +2,8 @@
 //! the other's, so only one that no other claims goes on.
 
 use super::blocking;
-use super::claim::Claim;
 use super::remember_slot;
+use crate::claim::{Claim, Claimed};
 use crate::crypto::Keyring;
 use crate::error::RepositoryError;
 use crate::keys::{Credentials, MAX_SLOT, Slot, SlotInfo, make_slot, open_slot, slot_info};
@@ -35,7 +35,7 @@ impl Repository {
         dry_run: bool,
     ) -> Result<Rotation, RepositoryError> {
         let keyring = self.secrets()?.clone();
-        let mut claim = if dry_run { None } else { Some(Claim::take(&self.shared.store, "rotate").await?) };
+        let mut claim = if dry_run { None } else { Some(Claim::take(&self.shared.store, Claimed::Rotation).await?) };
         let rotated = self.rotate_claimed(keyring, credentials, remove_others, claim.as_mut()).await;
         if let Some(claim) = claim {
             claim.end().await;

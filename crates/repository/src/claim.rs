@@ -20,17 +20,43 @@ const FRESH: Duration = Duration::from_secs(10);
 
 /// Held until `end`.
 #[derive(Debug)]
-pub(super) struct Claim<'a> {
+pub(crate) struct Claim<'a> {
     store: &'a Store,
-    what: &'static str,
+    what: Claimed,
     path: String,
     written: Instant,
 }
 
+/// What only one at a time may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// Rotating the encryption key.
+    Rotation,
+    /// Writing the choice of a restore that happens once, where the store cannot create exclusively.
+    Choice,
+}
+
+impl Claimed {
+    /// How the names of its claims begin.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Rotation => "lease/rotate-",
+            Self::Choice => "lease/restore-",
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Rotation => "`key rotate`",
+            Self::Choice => "member that begins a `restore --once`",
+        }
+    }
+}
+
 impl<'a> Claim<'a> {
     /// Claims it, or says who does.
-    pub(super) async fn take(store: &'a Store, what: &'static str) -> Result<Self, RepositoryError> {
-        let path = format!("lease/{what}-{}", Ulid::generate().to_string());
+    pub(crate) async fn take(store: &'a Store, what: Claimed) -> Result<Self, RepositoryError> {
+        let path = format!("{}{}", what.prefix(), Ulid::generate().to_string());
         let claim = Self { store, what, path, written: Instant::now() };
         claim.put().await?;
         match claim.alone().await {
@@ -49,7 +75,7 @@ impl<'a> Claim<'a> {
     /// Takes away what crashes left. A younger claim gives up by itself, but of two that see each other both do.
     async fn alone(&self) -> Result<(), RepositoryError> {
         let mut others = self.store.list_sorted("lease/").await?;
-        others.retain(|object| object.path.starts_with(&format!("lease/{}-", self.what)));
+        others.retain(|object| object.path.starts_with(self.what.prefix()));
         let Some(own) = others.iter().position(|object| object.path == self.path) else {
             return Err(self.refused(format_args!("the store does not list {}, which was just written", self.path)));
         };
@@ -72,7 +98,7 @@ impl<'a> Claim<'a> {
     }
 
     /// To be called before every step: whoever is held up for long may have been taken for dead.
-    pub(super) async fn renew(&mut self) -> Result<(), RepositoryError> {
+    pub(crate) async fn renew(&mut self) -> Result<(), RepositoryError> {
         let began = Instant::now();
         // The clock of a machine that slept may not tell: whoever took this one for dead deleted its claim.
         match self.store.head(&self.path).await {
@@ -91,7 +117,7 @@ impl<'a> Claim<'a> {
     }
 
     /// Does a step that must not outlast the claim.
-    pub(super) async fn within<T>(&self, step: impl Future<Output = T>) -> Result<T, RepositoryError> {
+    pub(crate) async fn within<T>(&self, step: impl Future<Output = T>) -> Result<T, RepositoryError> {
         let left = LASTS.saturating_sub(self.written.elapsed()).saturating_sub(FRESH);
         tokio::time::timeout(left, step).await.map_err(|_| self.held_up())
     }
@@ -101,11 +127,11 @@ impl<'a> Claim<'a> {
     }
 
     fn refused(&self, why: fmt::Arguments<'_>) -> RepositoryError {
-        RepositoryError::KeyRefused { what: format!("only one `key {}` at a time: {why}", self.what) }
+        RepositoryError::Claimed { what: format!("only one {} at a time: {why}", self.what.words()) }
     }
 
     /// Gives it up. A claim that cannot be deleted counts for nothing soon.
-    pub(super) async fn end(self) {
+    pub(crate) async fn end(self) {
         if let Err(error) = self.store.delete(&self.path).await {
             tracing::debug!(%error, "a claim stays until it is old");
         }
@@ -128,15 +154,15 @@ mod tests {
     async fn one_holds_it_until_it_ends_or_is_old() {
         let simulation = Simulation::new();
         let store = simulation.store();
-        let first = Claim::take(&store, "rotate").await.unwrap();
+        let first = Claim::take(&store, Claimed::Rotation).await.unwrap();
         assert!(
-            refusal(Claim::take(&store, "rotate").await).contains("only one `key rotate` at a time: another was there")
+            refusal(Claim::take(&store, Claimed::Rotation).await).contains("only one `key rotate` at a time: another was there")
         );
         assert_eq!(store.list_sorted("lease/").await.unwrap().len(), 1, "who is refused leaves nothing");
         first.end().await;
-        let crashed = Claim::take(&store, "rotate").await.unwrap();
+        let crashed = Claim::take(&store, Claimed::Rotation).await.unwrap();
         simulation.advance(LASTS);
-        let next = Claim::take(&store, "rotate").await.unwrap();
+        let next = Claim::take(&store, Claimed::Rotation).await.unwrap();
         assert_eq!(store.list_sorted("lease/").await.unwrap().len(), 1, "what the crash left is gone");
         let mut crashed = Claim { written: Instant::now().checked_sub(FRESH).unwrap(), ..crashed };
         assert!(refusal(crashed.renew().await).contains("held up"), "it did not crash, and was taken for dead");
@@ -147,12 +173,12 @@ mod tests {
     async fn a_holder_that_goes_on_keeps_it() {
         let simulation = Simulation::new();
         let store = simulation.store();
-        let mut claim = Claim::take(&store, "rotate").await.unwrap();
+        let mut claim = Claim::take(&store, Claimed::Rotation).await.unwrap();
         for _ in 0..4 {
             simulation.advance(LASTS / 2);
             claim.written = Instant::now().checked_sub(LASTS / 2).unwrap();
             claim.renew().await.unwrap();
-            assert!(refusal(Claim::take(&store, "rotate").await).contains("at a time"));
+            assert!(refusal(Claim::take(&store, Claimed::Rotation).await).contains("at a time"));
         }
         claim.written = Instant::now().checked_sub(LASTS).unwrap();
         assert!(refusal(claim.renew().await).contains("held up"));
@@ -165,7 +191,7 @@ mod tests {
         let held = futures::future::join_all((0..400).map(|_| {
             let (store, holding) = (store.clone(), Arc::clone(&holding));
             tokio::spawn(async move {
-                let Ok(claim) = Claim::take(&store, "rotate").await else { return 0 };
+                let Ok(claim) = Claim::take(&store, Claimed::Rotation).await else { return 0 };
                 assert_eq!(holding.fetch_add(1, Ordering::SeqCst), 0);
                 tokio::task::yield_now().await;
                 holding.fetch_sub(1, Ordering::SeqCst);
