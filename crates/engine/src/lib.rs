@@ -29,6 +29,7 @@ pub mod report;
 pub mod restore;
 pub mod restore_admin;
 pub mod restore_live;
+pub mod restore_once;
 pub mod retention;
 pub mod snapshots;
 pub mod state;

@@ -156,7 +156,8 @@ mod tests {
         let store = simulation.store();
         let first = Claim::take(&store, Claimed::Rotation).await.unwrap();
         assert!(
-            refusal(Claim::take(&store, Claimed::Rotation).await).contains("only one `key rotate` at a time: another was there")
+            refusal(Claim::take(&store, Claimed::Rotation).await)
+                .contains("only one `key rotate` at a time: another was there")
         );
         assert_eq!(store.list_sorted("lease/").await.unwrap().len(), 1, "who is refused leaves nothing");
         first.end().await;

@@ -63,6 +63,17 @@ pub enum EpochError {
         /// The highest of the inputs.
         highest: u32,
     },
+    /// The epoch that others agreed upon is not above what is known here.
+    #[error(
+        "the other members' file is named for epoch {agreed}, and {highest} was seen here: members and clients would \
+         refuse it; restore all members again with a higher number"
+    )]
+    Overtaken {
+        /// As agreed upon.
+        agreed: u32,
+        /// The highest seen here.
+        highest: u32,
+    },
 }
 
 /// The zxid for the restored file's name.
@@ -78,6 +89,17 @@ pub fn file_zxid(bump: BumpEpoch, inputs: &EpochInputs, snapshot: Zxid) -> Resul
         return Err(EpochError::TooHigh { highest: highest.max(epoch) });
     }
     Ok(Zxid::new(epoch, 0))
+}
+
+/// The zxid that others named their file for, where it will do here too. What was backed up meanwhile counts for nothing, it
+/// may be of the restored ensemble; nor does the restored file itself.
+pub fn agreed_zxid(agreed: Zxid, bump: BumpEpoch, inputs: &EpochInputs) -> Result<Zxid, EpochError> {
+    let clients = inputs.seen.max(inputs.configuration);
+    let epoch = agreed.epoch();
+    if bump != BumpEpoch::Off && (epoch <= clients || epoch < inputs.directories) {
+        return Err(EpochError::Overtaken { agreed: epoch, highest: clients.max(inputs.directories) });
+    }
+    Ok(agreed)
 }
 
 /// The epoch of the version in the data of `/zookeeper/config` or of a dynamic configuration file.
@@ -99,6 +121,21 @@ mod tests {
         assert_eq!(file_zxid(BumpEpoch::Off, &inputs, Zxid::new(3, 7)), Ok(Zxid::new(3, 7)));
         assert_eq!(file_zxid(BumpEpoch::To(10), &inputs, Zxid(0)), Ok(Zxid::new(10, 0)));
         assert!(matches!(file_zxid(BumpEpoch::To(9), &inputs, Zxid(0)), Err(EpochError::TooLow { highest: 9, .. })));
+    }
+
+    #[test]
+    fn what_others_agreed_upon_holds_unless_more_was_seen_here() {
+        let inputs = EpochInputs { snapshot: 3, cluster: 2000, directories: 1003, configuration: 2, seen: 1 };
+        let agreed = Zxid::new(1003, 0);
+        assert_eq!(agreed_zxid(agreed, BumpEpoch::Auto, &inputs), Ok(agreed));
+        for seen_here in [
+            EpochInputs { directories: 1004, ..inputs },
+            EpochInputs { configuration: 1003, ..inputs },
+            EpochInputs { seen: 1003, ..inputs },
+        ] {
+            assert!(matches!(agreed_zxid(agreed, BumpEpoch::Auto, &seen_here), Err(EpochError::Overtaken { .. })));
+            assert_eq!(agreed_zxid(agreed, BumpEpoch::Off, &seen_here), Ok(agreed));
+        }
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct DatadirRequest {
     pub force: bool,
     /// The zxid the file is named for.
     pub bump_epoch: BumpEpoch,
+    /// The zxid that others named their file for, to be used whatever `bump_epoch` would choose.
+    pub file_zxid: Option<Zxid>,
     /// The highest zxid that any client is known to have seen.
     pub seen_zxid: Option<Zxid>,
     /// Keep ephemeral nodes and their sessions.
@@ -121,8 +123,11 @@ pub fn plan(repo: &Repo, request: &DatadirRequest, monitor: &dyn Monitor) -> Res
         ));
     }
     let epochs = epoch_inputs(repo, request, &occupied, config.as_ref(), monitor)?;
-    let zxid = epoch::file_zxid(request.bump_epoch, &epochs, Zxid(fields.zxid_high))
-        .map_err(|error| EngineError::with(ErrorKind::Refused, "choosing the zxid to restore at", error))?;
+    let zxid = match request.file_zxid {
+        Some(agreed) => epoch::agreed_zxid(agreed, request.bump_epoch, &epochs),
+        None => epoch::file_zxid(request.bump_epoch, &epochs, Zxid(fields.zxid_high)),
+    };
+    let zxid = zxid.map_err(|error| EngineError::with(ErrorKind::Refused, "choosing the zxid to restore at", error))?;
     let info = snapshots::info(&request.snapshot);
     let mut warnings = info.warnings();
     if request.keep_ephemerals {
@@ -152,7 +157,7 @@ pub fn run(
     write::run(repo, request, &plan, &dirs, dry_run, monitor)
 }
 
-fn target_error(error: &zk_connect::datadir::target::TargetError) -> EngineError {
+pub(crate) fn target_error(error: &zk_connect::datadir::target::TargetError) -> EngineError {
     let kind = if error.is_refusal() { ErrorKind::Refused } else { ErrorKind::Failed };
     let source = std::error::Error::source(error).map(ToString::to_string);
     match source {
@@ -162,7 +167,7 @@ fn target_error(error: &zk_connect::datadir::target::TargetError) -> EngineError
 }
 
 /// Both directories of the target, and its configuration where `cfg=` names one.
-fn target_dirs(spec: &DataDirSpec) -> Result<(TargetDirs, Option<ServerConfig>), EngineError> {
+pub(crate) fn target_dirs(spec: &DataDirSpec) -> Result<(TargetDirs, Option<ServerConfig>), EngineError> {
     // People point at the directory that holds `version-2` or at `version-2` itself.
     let data = match spec.path.file_name() {
         Some(name) if name == "version-2" => spec.path.parent().map_or_else(|| spec.path.clone(), PathBuf::from),

@@ -73,6 +73,7 @@ fn as_files(request: &AdminRestoreRequest, members: &[Member]) -> DatadirRequest
         target: DataDirSpec { path: PathBuf::new(), log: LogDir::Unsaid, srvr: None },
         force: false,
         bump_epoch: BumpEpoch::Off,
+        file_zxid: None,
         seen_zxid: None,
         keep_ephemerals: false,
         filter: Filter::default(),

@@ -41,6 +41,7 @@ pub fn restore_to(repo: &Repo, reference: &str, target: &Path) -> Result<restore
         target,
         force: false,
         bump_epoch: BumpEpoch::Auto,
+        file_zxid: None,
         seen_zxid: None,
         keep_ephemerals: true,
         filter: Filter::default(),

@@ -168,8 +168,7 @@ fn golden_restored() {
     let said = [&[4][..], b"prod", &[3]].concat();
     let chosen = Restored::Choice(choice(5));
     let snapshot_and_zxid = [&[5; 32][..], &[253], &(2_u64 * 0x3e8_0000_0000).to_le_bytes()].concat();
-    let golden =
-        [&[0, 2][..], &said, &[6], b"latest", &snapshot_and_zxid, &[0, 1], &[4], b"zk-0", &[0]].concat();
+    let golden = [&[0, 2][..], &said, &[6], b"latest", &snapshot_and_zxid, &[0, 1], &[4], b"zk-0", &[0]].concat();
     assert_eq!(encode_body(WHAT, &chosen).unwrap(), golden);
     crate::golden::assert_documented("choice", &golden);
     let golden = [&[1, 2][..], &said, &[4], b"zk-0", &snapshot_and_zxid, &[0]].concat();

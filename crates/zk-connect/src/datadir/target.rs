@@ -19,7 +19,7 @@ use zk_format::Zxid;
 
 use super::occupancy::{InUse, in_use};
 
-const VERSION_DIR: &str = "version-2";
+pub(super) const VERSION_DIR: &str = "version-2";
 const ASIDE_PREFIX: &str = "version-2.";
 const STAGING_PREFIX: &str = ".zooark-restore-";
 /// Ends the name of a staged file until it is whole; only such files are ever removed.
@@ -81,6 +81,17 @@ pub enum TargetError {
         /// The sign.
         reason: InUse,
     },
+    /// The marker of a restore that happens once says nothing that can be understood.
+    #[error(
+        "{} does not say how far a restore came ({what}): look at what lies beside it, and move it away if the \
+         directory holds what it should", .path.display()
+    )]
+    Marker {
+        /// The marker.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// The file system refused.
     #[error("{doing} {}", .path.display())]
     Io {
@@ -100,7 +111,7 @@ impl TargetError {
     }
 }
 
-fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TargetError {
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> TargetError {
     let path = path.to_owned();
     move |source| TargetError::Io { doing, path, source }
 }
@@ -127,6 +138,11 @@ impl TargetDirs {
             dirs.push(self.log_dir().join(VERSION_DIR));
         }
         dirs
+    }
+
+    /// Where a restored file named for this zxid stands.
+    pub fn restored_file(&self, zxid: Zxid) -> PathBuf {
+        self.data.join(VERSION_DIR).join(snapshot_name(zxid))
     }
 
     /// Looks at what is there.
@@ -176,7 +192,7 @@ impl TargetDirs {
         }
         let dir = free_name(&self.data, STAGING_PREFIX, &std::process::id().to_string());
         fs::create_dir(&dir).map_err(io_error("making", &dir))?;
-        let name = format!("snapshot.{:x}", zxid.0);
+        let name = snapshot_name(zxid);
         let part = dir.join(format!("{name}{PART}"));
         let file = File::create_new(&part).map_err(io_error("making", &part))?;
         Ok(Staging { dirs: self.clone(), dir, name, file: Some(file) })
@@ -203,6 +219,10 @@ impl Occupied {
         };
         self.highest_epoch = self.highest_epoch.max(epoch.unwrap_or(0));
     }
+}
+
+fn snapshot_name(zxid: Zxid) -> String {
+    format!("snapshot.{:x}", zxid.0)
 }
 
 fn same_place(a: &Path, b: &Path) -> bool {
@@ -317,7 +337,7 @@ fn free_name(parent: &Path, prefix: &str, name: &str) -> PathBuf {
     path
 }
 
-fn sync_dir(dir: &Path) -> Result<(), TargetError> {
+pub(super) fn sync_dir(dir: &Path) -> Result<(), TargetError> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_error("flushing", dir))
 }
 

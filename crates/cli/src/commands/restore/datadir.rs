@@ -26,6 +26,7 @@ pub fn run(
         target,
         force: args.force,
         bump_epoch: args.bump_epoch,
+        file_zxid: None,
         seen_zxid: args.seen_zxid,
         keep_ephemerals: args.keep_ephemerals,
         filter,
@@ -42,12 +43,16 @@ pub fn run(
     if context.output.json {
         context.output.summary(&summary)?;
     } else {
-        show(&summary, context)?;
+        report(&summary, context)?;
+        if let Some(file) = &summary.file {
+            next_steps(file, summary.plan.log_dir.as_deref(), context)?;
+        }
     }
     Ok(if summary.plan.snapshot.incomplete { Exit::Incomplete } else { Exit::Done })
 }
 
-fn show(summary: &RestoreSummary, context: &Context) -> anyhow::Result<()> {
+/// What was restored, or would be.
+pub fn report(summary: &RestoreSummary, context: &Context) -> anyhow::Result<()> {
     let out = &context.output;
     let plan = &summary.plan;
     for warning in plan.warnings.iter().chain(&summary.notes) {
@@ -92,7 +97,7 @@ fn show(summary: &RestoreSummary, context: &Context) -> anyhow::Result<()> {
     for path in &summary.moved_aside {
         out.line(format_args!("the old directory is now {}", path.display()))?;
     }
-    next_steps(file, plan.log_dir.as_deref(), context)
+    Ok(())
 }
 
 /// What somebody has to do now, at three in the morning.

@@ -4,6 +4,7 @@
 mod admin;
 mod datadir;
 mod live;
+mod once;
 
 use clap::ValueEnum;
 use engine::Filter;
@@ -33,6 +34,7 @@ use crate::opening;
   zooark restore latest datadir:/var/lib/zookeeper
   zooark restore latest 'datadir:/var/lib/zookeeper?log=/var/log/zookeeper' --force
   zooark restore 4f1c:/brokers datadir:/tmp/brokers --dry-run
+  zooark restore latest datadir:/data --cluster prod --once 1 --member zk-0
   zooark restore latest:/app zk://zk1:2181,zk2:2181 --zk-auth-file /etc/zooark/zk-auth --dry-run -v
   zooark restore latest:/app zk://zk1:2181 --remap /app=/app-restored --yes
   zooark restore latest:/app zk://zk1:2181 --conflict overwrite --delete
@@ -90,6 +92,21 @@ pub struct Args {
     /// Whether that server runs with zookeeper.extendedTypesEnabled=true, which TTL nodes need
     #[arg(long, value_name = "BOOL", help_heading = DATADIR)]
     extended_types: Option<bool>,
+
+    /// Restore this member's directory once for this number, and every member the same snapshot; to be run before each
+    /// start of its server
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u64).range(1..),
+        requires = "member",
+        help_heading = DATADIR
+    )]
+    once: Option<u64>,
+
+    /// Whose directory it is, such as the pod's name; with --once
+    #[arg(long, value_name = "NAME", requires = "once", help_heading = DATADIR)]
+    member: Option<String>,
 
     /// Apply the plan without asking; needed where nobody can be asked
     #[arg(long, help_heading = ENSEMBLE)]
@@ -255,6 +272,9 @@ fn zxid(given: &str) -> Result<Zxid, String> {
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let target = selection::source(&args.target)?;
     let filter = Filter::new(&args.include, &args.exclude).map_err(|error| usage(error.to_string()))?;
+    if let Some(number) = args.once {
+        return once::run(args, number, target, context);
+    }
     let repo = opening::repository(context)?;
     context.catch_interrupts()?;
     let (snapshot, path) = selection::resolve(&repo, &args.snapshot, &args.scope.scope(context), context)?;
