@@ -17,6 +17,7 @@ mod keys;
 mod kills;
 mod limits;
 mod main_job;
+mod once;
 mod power;
 mod repair;
 mod run;

@@ -106,6 +106,7 @@ fn the_findings_shown_are_those_that_are_printed() {
         said(|stored| nonsense(stored, &format!("index/{ULID}")), &["check", "prune", "repair index", "check"]),
         said(|stored| nonsense(stored, &format!("catalog/{ULID}")), &["check", "repair index"]),
         said(|stored| nonsense(stored, "keys/0123456789abcdef"), &["check"]),
+        said(|stored| nonsense(stored, &format!("restored/{}/{:020}/choice", "0".repeat(32), 1)), &["check"]),
         said(|stored| nonsense(stored, "letter"), &["check"]),
         unreadable(),
     ]

@@ -16,23 +16,23 @@ use crate::turn;
 const PATIENCE: std::time::Duration = std::time::Duration::from_mins(2);
 
 /// A repository, to be filled from real servers.
-struct Repository(Home);
+pub struct Repository(pub Home);
 
 impl Repository {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let home = Home::new();
         home.zooark("init --repo repository --new-key-file key").ends(0);
         Self(home)
     }
 
     /// Runs the program; gives the last JSON object it printed.
-    fn zooark(&self, arguments: &[&str], code: i32) -> Value {
+    pub fn zooark(&self, arguments: &[&str], code: i32) -> Value {
         let access = ["--repo", "repository", "--key-file", "key", "--json"];
         self.0.run(arguments.iter().chain(&access)).ends(code).lines().pop().unwrap_or_default()
     }
 
     /// A snapshot of a running server, at what it says it has committed.
-    fn back_up(&self, server: &Server) -> Value {
+    pub fn back_up(&self, server: &Server) -> Value {
         let [data, log] = [server.data_dir(), server.log_dir()].map(|folder| folder.display().to_string());
         let summary = self.zooark(&["backup", &format!("datadir:{data}?log={log}&srvr={}", server.address())], 0);
         assert_eq!((&summary["consistency"], &summary["tail"]), (&"exact".into(), &"confirmed".into()), "{summary}");
@@ -48,12 +48,12 @@ impl Repository {
 }
 
 /// TTL nodes are kept; containers are looked after, so that an empty one would go.
-fn setup() -> Setup {
+pub fn setup() -> Setup {
     Setup::default().property("zookeeper.extendedTypesEnabled=true")
 }
 
 /// Those of a view that no session owns.
-fn lasting(seen: &Seen) -> Seen {
+pub fn lasting(seen: &Seen) -> Seen {
     seen.iter().filter(|(_, node)| node.ephemeral_owner == 0).map(|(path, node)| (path.clone(), node.clone())).collect()
 }
 
@@ -107,7 +107,7 @@ fn a_server_boots_each_snapshot_with_every_stat(version: &str) {
 }
 
 /// What the absence of ephemeral children changes in a client's view of their parents.
-fn child_counts_aside(seen: &Seen) -> Seen {
+pub fn child_counts_aside(seen: &Seen) -> Seen {
     let mut seen = seen.clone();
     for node in seen.values_mut() {
         // A client is told twice the stored counter less the children.

@@ -27,6 +27,7 @@ mod one_time;
 mod proxy;
 mod restore_live;
 mod restore_live_faults;
+mod restore_once;
 mod retention;
 #[path = "../it/run.rs"]
 #[allow(dead_code, reason = "the tests of `it` need all of it")]

@@ -156,8 +156,7 @@ async fn read_one(shared: &Shared, path: &str) -> Result<Read, RepositoryError> 
 }
 
 fn unreadable(path: &str, error: &RepositoryError) -> Finding {
-    let kind = path.split('/').next().unwrap_or_default();
-    let (severity, meaning, remedy) = match kind {
+    let (severity, meaning, remedy) = match path.split('/').next().unwrap_or_default() {
         "snapshots" => (
             Severity::Damage,
             "this snapshot cannot be read; others do not depend on it. `zooark prune` deletes nothing meanwhile",
@@ -192,9 +191,8 @@ fn unreadable(path: &str, error: &RepositoryError) -> Finding {
         ),
         "restored" => (
             Severity::Damage,
-            "`restore --once` fails for this number where it has to know what this says; members that are restored already, and all \
-             snapshots, are not affected",
-            "restore the object from a copy of the store; else give `restore --once` a higher number when the next restore is due",
+            "`restore --once` fails for this number where it has to know what this says; no snapshot is affected",
+            "restore the object from a copy of the store; else give `restore --once` a higher number next time",
         ),
         _ => (Severity::Notice, "it takes space and means nothing to zooark", "delete it if it is not yours"),
     };

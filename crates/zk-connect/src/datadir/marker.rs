@@ -2,7 +2,7 @@
 //! was restored, and how far that came.
 //!
 //! It is written under another name, synced, and renamed, and the directory is synced: a crash leaves the marker before or the
-//! marker after, and perhaps the other name, which the next marker takes over.
+//! marker after, and perhaps the other name, which goes with the next marker.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -83,7 +83,12 @@ impl Marker {
         let mut text =
             serde_json::to_vec_pretty(self).map_err(|error| io_error("writing", &path)(io::Error::other(error)))?;
         text.push(b'\n');
-        let written = File::create(&part).and_then(|mut file| {
+        // Of a crash, and perhaps another user's.
+        match fs::remove_file(&part) {
+            Err(error) if !is_absent(&error) => return Err(io_error("removing", &part)(error)),
+            _ => {}
+        }
+        let written = File::create_new(&part).and_then(|mut file| {
             file.write_all(&text)?;
             file.sync_all()
         });
