@@ -96,6 +96,7 @@ mod tests {
             asked: "latest".to_owned(),
             snapshot: String::new(),
             file_zxid: String::new(),
+            earlier: Vec::new(),
             time: String::new(),
             note: None,
         }

@@ -223,7 +223,7 @@ fn restore_now(
     after(Step::Chosen)?;
     // What can be refused is refused before anything changes.
     restore::plan(repo, &due, monitor)?;
-    let mut marker = marker(request, State::Started, &choice);
+    let mut marker = started(request, &choice, place.marker.as_ref());
     write(&marker, &place.dirs)?;
     after(Step::Started)?;
     summary.restore = Some(restore::run(repo, &due, false, monitor)?);
@@ -302,6 +302,7 @@ fn start_empty(request: &OnceRequest, place: &Place, record: &RestoredMember) ->
             asked: choice::asked(request),
             snapshot: record.snapshot.to_string(),
             file_zxid: Zxid(record.file_zxid).to_string(),
+            earlier: Vec::new(),
             time: request.now.to_string(),
             note: Some("the volume was replaced; nothing was restored into this one".to_owned()),
         };
@@ -310,15 +311,19 @@ fn start_empty(request: &OnceRequest, place: &Place, record: &RestoredMember) ->
     Ok(summary)
 }
 
-fn marker(request: &OnceRequest, state: State, choice: &Choice) -> Marker {
+fn started(request: &OnceRequest, choice: &Choice, before: Option<&Marker>) -> Marker {
+    let mut earlier = before.map(|before| before.earlier.clone()).unwrap_or_default();
+    earlier.extend(before.map(|before| before.file_zxid.clone()));
+    earlier.dedup();
     Marker {
         number: request.number,
-        state,
+        state: State::Started,
         cluster: request.cluster.clone(),
         member: request.member.clone(),
         asked: choice.asked.clone(),
         snapshot: choice.snapshot.to_string(),
         file_zxid: Zxid(choice.file_zxid).to_string(),
+        earlier,
         time: request.now.to_string(),
         note: None,
     }
@@ -355,9 +360,9 @@ impl Place {
 
     /// The directories as asked for. A restored file that is alone there has no log elsewhere: no server has used it yet.
     fn target(&self, request: &OnceRequest) -> DataDirSpec {
-        let zxid = self.marker.as_ref().and_then(|marker| parse_zxid(&marker.file_zxid));
-        let own = zxid.map(|zxid| self.dirs.restored_file(zxid));
-        let alone = own.is_some_and(|own| self.entries == [own]);
+        let zxids = self.marker.iter().flat_map(|marker| marker.earlier.iter().chain([&marker.file_zxid]));
+        let mut own = zxids.filter_map(|zxid| parse_zxid(zxid)).map(|zxid| self.dirs.restored_file(zxid));
+        let alone = own.any(|own| self.entries == [own]);
         let mut target = request.target.clone();
         if alone && target.log == LogDir::Unsaid {
             target.log = LogDir::Same;

@@ -266,6 +266,19 @@ fn after_a_crash_at_any_step_the_next_run_ends_with_the_right_tree() {
     }
 }
 
+/// A number that is raised before any server has started finds the file of the earlier one, alone: no log is missing there.
+#[test]
+fn numbers_that_are_raised_before_a_server_starts_restore_after_each_crash() {
+    let scene = Scene::new();
+    scene.once(1, "zk-0");
+    for (at, step) in STEPS.into_iter().take(4).enumerate() {
+        let request = scene.request(2 + at as u64, "zk-0");
+        scene.dies_after(step, &request);
+        assert_eq!(scene.run(&request).unwrap().decision, Decision::Restored, "{step:?}");
+        scene.file("zk-0");
+    }
+}
+
 /// A new volume after a crash is a member that was never restored, until the record is there.
 #[test]
 fn a_volume_that_is_lost_half_way_is_restored_unless_the_record_is_there() {

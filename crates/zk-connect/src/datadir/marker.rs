@@ -48,6 +48,9 @@ pub struct Marker {
     pub snapshot: String,
     /// The zxid the file is named for, `0x…`.
     pub file_zxid: String,
+    /// The zxids of the files it was restored to for earlier numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<String>,
     /// When this was written.
     pub time: String,
     /// What else a person should know.
@@ -131,6 +134,7 @@ mod tests {
             asked: "latest".to_owned(),
             snapshot: "ab".repeat(32),
             file_zxid: "0x3e800000000".to_owned(),
+            earlier: vec!["0x7d000000000".to_owned()],
             time: "2026-11-20T10:00:00Z".to_owned(),
             note: None,
         }
