@@ -103,8 +103,8 @@ mod tests {
     }
 
     /// In short what is to be done with number 5.
-    fn done(marker: Option<Marker>, has_data: bool) -> &'static str {
-        match next(marker.as_ref(), has_data, 5, "latest") {
+    fn done(marker: Option<&Marker>, has_data: bool) -> &'static str {
+        match next(marker, has_data, 5, "latest") {
             Ok(Next::Nothing { decision: Decision::DataPresent, note: Some(_), .. }) => "data",
             Ok(Next::Nothing { decision: Decision::AlreadyDone, note, .. }) if note.is_none() == has_data => "done",
             Ok(Next::Nothing { .. }) => "other",
@@ -135,8 +135,8 @@ mod tests {
         ];
         for (given, with_data, empty) in cases {
             let marker = given.map(|(number, state)| marker(number, state));
-            assert_eq!(done(marker.clone(), true), with_data, "{given:?} with data");
-            assert_eq!(done(marker, false), empty, "{given:?}, empty");
+            assert_eq!(done(marker.as_ref(), true), with_data, "{given:?} with data");
+            assert_eq!(done(marker.as_ref(), false), empty, "{given:?}, empty");
         }
     }
 

@@ -33,26 +33,27 @@
 
 mod choice;
 mod decide;
+mod place;
 
 use std::path::PathBuf;
 
 use jiff::Timestamp;
 use repository::Snapshot;
-use repository::restored::{Choice, MAX_NAME, RestoredMember};
+use repository::restored::{Choice, RestoredMember};
 use serde::Serialize;
 use zk_connect::DataDirSpec;
 use zk_connect::datadir::marker::{Marker, State};
 use zk_connect::datadir::target::TargetDirs;
-use zk_connect::endpoint::LogDir;
 use zk_format::Zxid;
 
-use self::decide::{Next, next};
+use self::decide::Next;
+use self::place::Place;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::monitor::Monitor;
 use crate::reference::{SnapshotRef, parse_zxid};
 use crate::repo::Repo;
-use crate::restore::{self, BumpEpoch, DatadirRequest, RestoreSummary, Server, target_dirs, target_error};
+use crate::restore::{self, BumpEpoch, DatadirRequest, RestoreSummary, Server, target_error};
 use crate::snapshots::Scope;
 
 /// What to restore where, once.
@@ -331,70 +332,6 @@ fn started(request: &OnceRequest, choice: &Choice, before: Option<&Marker>) -> M
 
 fn write(marker: &Marker, dirs: &TargetDirs) -> Result<(), EngineError> {
     marker.write(dirs).map_err(|error| target_error(&error))
-}
-
-/// The directory as it was found.
-#[derive(Debug)]
-struct Place {
-    dirs: TargetDirs,
-    marker: Option<Marker>,
-    /// What lies in both `version-2`.
-    entries: Vec<PathBuf>,
-}
-
-impl Place {
-    fn look(request: &OnceRequest) -> Result<Self, EngineError> {
-        let names = [("--cluster", &request.cluster), ("--member", &request.member)];
-        if let Some((flag, _)) = names.iter().find(|(_, name)| name.is_empty() || name.len() > MAX_NAME) {
-            return Err(EngineError::new(ErrorKind::Usage, format!("{flag} needs a name of 1 to {MAX_NAME} bytes")));
-        }
-        let (dirs, _) = target_dirs(&request.target)?;
-        let marker = Marker::read(&dirs).map_err(|error| target_error(&error))?;
-        let entries = dirs.occupied().map_err(|error| target_error(&error))?.entries;
-        Ok(Self { dirs, marker, entries })
-    }
-
-    fn next(&self, request: &OnceRequest) -> Result<Next, EngineError> {
-        next(self.marker.as_ref(), !self.entries.is_empty(), request.number, &choice::asked(request))
-    }
-
-    /// The directories as asked for. A restored file that is alone there has no log elsewhere: no server has used it yet.
-    fn target(&self, request: &OnceRequest) -> DataDirSpec {
-        let zxids = self.marker.iter().flat_map(|marker| marker.earlier.iter().chain([&marker.file_zxid]));
-        let mut own = zxids.filter_map(|zxid| parse_zxid(zxid)).map(|zxid| self.dirs.restored_file(zxid));
-        let alone = own.any(|own| self.entries == [own]);
-        let mut target = request.target.clone();
-        if alone && target.log == LogDir::Unsaid {
-            target.log = LogDir::Same;
-        }
-        target
-    }
-
-    fn left_alone(
-        &self,
-        request: &OnceRequest,
-        decision: Decision,
-        reason: String,
-        note: Option<String>,
-    ) -> OnceSummary {
-        OnceSummary { notes: note.into_iter().collect(), ..self.summary(request, decision, reason) }
-    }
-
-    fn summary(&self, request: &OnceRequest, decision: Decision, reason: String) -> OnceSummary {
-        OnceSummary {
-            decision,
-            reason,
-            number: request.number,
-            cluster: request.cluster.clone(),
-            member: request.member.clone(),
-            data_dir: self.dirs.data.clone(),
-            snapshot_id: self.marker.as_ref().map(|marker| marker.snapshot.clone()),
-            file_zxid: self.marker.as_ref().map(|marker| marker.file_zxid.clone()),
-            notes: Vec::new(),
-            dry_run: request.dry_run,
-            restore: None,
-        }
-    }
 }
 
 #[cfg(test)]
