@@ -85,6 +85,11 @@ number: `zooark restore --once` keeps a marker beside version-2 and a record in 
     {{- with include "zooark.repositoryMount" . }}
     {{- . | nindent 4 }}
     {{- end }}
+    {{- range $name, $_ := $restore.secretMounts }}
+    - name: zooark-secret-{{ $name }}
+      mountPath: /run/secrets/{{ $name }}
+      readOnly: true
+    {{- end }}
     - name: zooark-tmp
       mountPath: /tmp
   resources:
@@ -99,6 +104,12 @@ number: `zooark restore --once` keeps a marker beside version-2 and a record in 
   secret:
     secretName: {{ .Values.repository.existingSecret }}
     # Mounted into this container alone, whose user may be in no group that the pod names.
+    defaultMode: 0444
+{{- end }}
+{{- range $name, $secret := .Values.restore.secretMounts }}
+- name: zooark-secret-{{ $name }}
+  secret:
+    secretName: {{ $secret }}
     defaultMode: 0444
 {{- end }}
 - name: zooark-tmp
