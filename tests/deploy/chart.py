@@ -264,6 +264,8 @@ REFUSED = [
     ('clusters=[{"name":"a","source":"zk://a","max_shrink":2}]', "max_shrink"),
     ('clusters=[{"name":"a","source":"zk://a","full":{"every":0}}]', "full"),
     ("managedLedgerPath=managed-ledgers", "managedLedgerPath"),
+    ('clusters=[{"name":"a b","source":"zk://a"}]', "name"),
+    ('clusters=[{"name":"a","source":"zk://a","retention":{"max_copies":3}}]', "max_copies"),
     ("log.format=xml", "format"),
     ("leader.mode=raft", "mode"),
     ("image.digest=latest", "digest"),
@@ -274,6 +276,7 @@ REFUSED = [
     ("bucket=metadata-backup", "starts with s3://"),
     ("clusters=[]", "what is to be backed up"),
     ('clusters=[{"name":"a","source":"zk://a"},{"name":"a","source":"zk://b"}]', 'two clusters are called "a"'),
+    ('clusters=[{"name":"a","source":"zk://a","schedule":"@every 1m","backup_interval":60}]', "both schedule and backup_interval"),
     ("repository.existingSecret=", "set repository.existingSecret"),
     ("repository.unencrypted=true", "contradict each other"),
     ("replicaCount=2", "needs leader.mode: repository"),
@@ -359,7 +362,7 @@ def restore():
 
         spec, _ = ensemble(VALUES / "streamnative.yaml")
         container = spec["initContainers"][0]
-        wanted = ["--no-cache", "restore", "4f1c20aa", "datadir:/pulsar/data/zookeeper", "--once", "2", "--member", "$(POD_NAME)", "--cluster", "pulsar", "--server-version", "3.9"]
+        wanted = ["--no-cache", "restore", "4f1c20aa", "datadir:/pulsar/data/zookeeper", "--once", "2", "--member", "$(POD_NAMESPACE)/$(POD_NAME)", "--cluster", "pulsar", "--server-version", "3.9"]
         check(container["args"] == wanted, f"restore: streamnative: {container['args']}")
         check(container["securityContext"]["runAsUser"] == 10000, "restore: the files are the server's")
         volumes = {v["name"] for v in spec["volumes"]} | {"pulsar-zookeeper-data"}
@@ -375,8 +378,7 @@ def restore():
         check(mounts("restore: all", container, volumes) == volumes, "restore: all: volumes are mounted")
 
         for setting, words in [
-            ("zooark.restore.restorePoint=latest", "latest is refused"),
-            ("zooark.restore.restorePoint=latest~1", "latest is refused"),
+            ("zooark.restore.restorePoint=newest", "four or more hex digits"),
             ("zooark.restore.restorePoint=s3a://b/pulsar-backup-1623721488825.tar.gz", "a file of another tool"),
             ("zooark.restore.restorePoint=4f1c20aa:/brokers", "without a path"),
             ("zooark.restore.restorePoint=yesterday", "four or more hex digits"),
@@ -388,6 +390,10 @@ def restore():
         ]:
             spec, said = ensemble(VALUES / "streamnative.yaml", setting)
             check(spec is None and words in said, f"restore: {setting} is refused with {words!r}, not with: {said if spec is None else 'nothing'}")
+
+        for point in ("latest", "latest~2", "zxid:0x500000021"):
+            spec, said = ensemble(VALUES / "streamnative.yaml", f"zooark.restore.restorePoint={point}")
+            check(spec is not None and spec["initContainers"][0]["args"][2] == point, f"restore: {point} is taken: {said if spec is None else ''}")
 
         # The plain form in the documentation is what the template makes.
         text = Path("docs/operations/kubernetes.md").read_text()

@@ -14,14 +14,12 @@ number: `zooark restore --once` keeps a marker beside version-2 and a record in 
 {{- if $restore.restorePoint -}}
 {{- include "zooark.checkCredentials" . -}}
 {{- $point := toString $restore.restorePoint -}}
-{{- if regexMatch "^latest" $point -}}
-{{- fail "restore.restorePoint: latest is refused, since members could get different snapshots; give the id that `zooark snapshots` shows" -}}
-{{- else if contains "://" $point -}}
+{{- if contains "://" $point -}}
 {{- fail (printf "restore.restorePoint is %q; a file of another tool cannot be restored. It is the id of one of ZooArk's snapshots, @TIME or zxid:0x…" $point) -}}
 {{- else if contains ":/" $point -}}
 {{- fail (printf "restore.restorePoint is %q; a whole server needs a whole snapshot, without a path" $point) -}}
-{{- else if not (regexMatch "^([0-9a-f]{4,}|@.+|zxid:0x[0-9a-f]+)$" $point) -}}
-{{- fail (printf "restore.restorePoint is %q; it is a snapshot's id of four or more hex digits (in quotes), @TIME or zxid:0x…" $point) -}}
+{{- else if not (regexMatch "^([0-9a-f]{4,}|latest(~[0-9]+)?|@.+|zxid:0x[0-9a-f]+)$" $point) -}}
+{{- fail (printf "restore.restorePoint is %q; it is a snapshot's id of four or more hex digits (in quotes), latest, @TIME or zxid:0x…" $point) -}}
 {{- end -}}
 {{- $cluster := $restore.cluster -}}
 {{- if and (not $cluster) .Values.clusters -}}
@@ -49,7 +47,7 @@ number: `zooark restore --once` keeps a marker beside version-2 and a record in 
     - --once
     - {{ include "zooark.plain" $restore.restoreVersion | quote }}
     - --member
-    - $(POD_NAME)
+    - $(POD_NAMESPACE)/$(POD_NAME)
     - --cluster
     - {{ $cluster | quote }}
     - --server-version
@@ -66,6 +64,11 @@ number: `zooark restore --once` keeps a marker beside version-2 and a record in 
       valueFrom:
         fieldRef:
           fieldPath: metadata.name
+    # The same name in another namespace is another member.
+    - name: POD_NAMESPACE
+      valueFrom:
+        fieldRef:
+          fieldPath: metadata.namespace
     {{- include "zooark.repositoryEnv" . | nindent 4 }}
   {{- with .Values.repository.credentialsSecret }}
   envFrom:

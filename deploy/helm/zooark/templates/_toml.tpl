@@ -79,6 +79,9 @@ limit_download = {{ include "zooark.plain" $values.repository.limitDownload }}
 {{- fail (printf "two clusters are called %q" $cluster.name) }}
 {{- end }}
 {{- $names = append $names $cluster.name }}
+{{- if and (hasKey $cluster "schedule") (hasKey $cluster "backup_interval") }}
+{{- fail (printf "cluster %q has both schedule and backup_interval; give one of them" $cluster.name) }}
+{{- end }}
 {{- if not (or (hasKey $cluster "schedule") (hasKey $cluster "backup_interval")) }}
 {{- $_ := set $cluster "backup_interval" (include "zooark.plain" $values.backupInterval | int64) }}
 {{- end }}
