@@ -404,6 +404,23 @@ def restore():
             check(plain[part] == spec[part], f"kubernetes.md: {part} are what the template makes: {spec[part]} and not {plain[part]}")
 
 
+def notes():
+    """What Helm says after an installation; `helm template` leaves it out, so it is put into an object."""
+    with tempfile.TemporaryDirectory() as directory:
+        chart = Path(directory, "zooark")
+        shutil.copytree(CHART, chart)
+        (chart / "templates/NOTES.txt").rename(chart / "files/notes")
+        (chart / "templates/notes.yaml").write_text('apiVersion: v1\nkind: Notes\nmetadata: {name: notes}\ntext: {{ tpl (.Files.Get "files/notes") . | quote }}\n')
+        for case, there, absent in [
+            ("minimal", ["backs up prod to s3://backups/zooark", "get secret zooark-tokens", "http://127.0.0.1:8088/", "Without the Secret zooark-repository"], ["managedLedgerPath"]),
+            ("streamnative", ["managedLedgerPath has an effect only", "restore.restorePoint changes nothing"], []),
+            ("all", ["https://127.0.0.1:9443/", "pulsar-prod, kafka"], ["get secret"]),
+        ]:
+            docs, said = render(chart=chart, values=[VALUES / f"{case}.yaml"])
+            text = kind(docs, "Notes")[0]["text"] if docs else said
+            check(all(part in text for part in there) and not any(part in text for part in absent), f"notes: {case}: {text}")
+
+
 def examples_of_the_documentation():
     """Values shown in kubernetes.md render."""
     text = Path("docs/operations/kubernetes.md").read_text()
@@ -424,6 +441,7 @@ try:
     every_value_is_known()
     first_container()
     restore()
+    notes()
     examples_of_the_documentation()
 finally:
     shutil.rmtree(HOME)
