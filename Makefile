@@ -5,7 +5,7 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-long lint fmt docs fuzz deny bench install-build-deps install-deps
+.PHONY: demo test test-long deploy-test lint fmt docs fuzz deny bench install-build-deps install-deps
 
 # Built as the tests are, so that RocksDB is compiled once for both.
 demo: install-build-deps
@@ -16,7 +16,12 @@ test: install-deps
 	tests/live/fetch-zookeeper.sh
 	tests/live/fetch-stores.sh
 	$(CARGO) test
+	tests/deploy/run.sh
 	@tests/live/fetch-stores.sh report
+
+# Chart, alert rules, unit and the like in deploy/; needs no cluster.
+deploy-test: install-deps
+	tests/deploy/run.sh
 
 # The same assertions at full sizes and with more seeds.
 test-long: install-deps

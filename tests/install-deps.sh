@@ -31,6 +31,8 @@ if [ "$what" = test ]; then
     need nodejs node
     need npm npm
     need restic restic
+    # For tests/deploy; Debian's python3, whatever other comes first.
+    python3 -c 'import yaml, tomllib' 2>/dev/null || /usr/bin/python3 -c 'import yaml, tomllib' 2>/dev/null || packages="$packages python3-yaml"
 fi
 
 if [ -n "$packages" ]; then
