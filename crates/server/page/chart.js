@@ -1,4 +1,5 @@
-// Snapshots over time as a drawing: nodes as a line, bytes that each added as bars below, on one axis of time. The table
+// Snapshots over time as a drawing: nodes as a line, bytes that each added as bars below, on one axis of time. The first backup adds
+// a thousand times what later ones do, so the bars' scale is logarithmic. The table
 // beside it holds the same figures, so the drawing is one image with a title and a description.
 
 import { freshId, h, svg } from './dom.js';
@@ -7,8 +8,8 @@ import { bytes, count, moment } from './text.js';
 const LEFT = 64;
 const RIGHT = 12;
 const NODES = { top: 18, height: 96 };
-const ADDED = { top: 142, height: 56 };
-const HEIGHT = 224;
+const ADDED = { top: 156, height: 60 };
+const HEIGHT = 242;
 
 /** The chart of one cluster's snapshots, oldest first. It is drawn anew as its width changes. */
 export function chart(cluster, snapshots) {
@@ -30,8 +31,8 @@ function draw(cluster, snapshots, width) {
   const inner = width - LEFT - RIGHT;
   const pad = Math.min(14, inner / 20);
   const x = (time) => LEFT + (last > first ? pad + ((time - first) / (last - first)) * (inner - 2 * pad) : inner / 2);
-  const nodes = scale(snapshots.map((snapshot) => snapshot.nodes), NODES, false);
-  const added = scale(snapshots.map((snapshot) => snapshot.added_bytes), ADDED, true);
+  const nodes = linear(snapshots.map((snapshot) => snapshot.nodes), NODES);
+  const added = logarithmic(snapshots.map((snapshot) => snapshot.added_bytes), ADDED);
   const bar = Math.max(1.5, Math.min(10, inner / snapshots.length / 2));
 
   const title = svg('title', { id: freshId('chart') }, `Snapshots of ${cluster}: nodes and added bytes over time`);
@@ -40,7 +41,7 @@ function draw(cluster, snapshots, width) {
   return svg('svg', { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: 'img', 'aria-labelledby': `${title.id} ${about.id}` },
     title, about,
     axis(nodes, NODES, 'Nodes', width, count),
-    axis(added, ADDED, 'Added', width, bytes),
+    axis(added, ADDED, 'Added (logarithmic)', width, bytes),
     svg('path', { class: 'line', d: points.map(([px, py], index) => `${index === 0 ? 'M' : 'L'}${px.toFixed(1)} ${py.toFixed(1)}`).join('') }),
     points.map(([px, py, snapshot]) => point(px, py, snapshot)),
     points.map(([px, , snapshot]) => {
@@ -52,14 +53,22 @@ function draw(cluster, snapshots, width) {
     timeAxis(first, last, x, width));
 }
 
-function scale(values, { top, height }, fromZero) {
+function linear(values, { top, height }) {
   let [low, high] = [Math.min(...values), Math.max(...values)];
-  if (fromZero) low = 0;
   if (high === low) {
-    high += Math.max(1, Math.abs(high) * 0.01);
-    low = fromZero ? 0 : Math.max(0, low - Math.max(1, low * 0.01));
+    const room = Math.max(1, Math.round(low * 0.01));
+    [low, high] = [Math.max(0, low - room), high + room];
   }
   return { low, high, y: (value) => top + height - ((value - low) / (high - low)) * height };
+}
+
+/** From a power of 32 below the least to one above the most: 32 B, 1 KiB, 32 KiB, 1 MiB, … */
+function logarithmic(values, { top, height }) {
+  const power = (value) => Math.log2(Math.max(1, value)) / 5;
+  const least = Math.floor(Math.min(...values.map(power)));
+  const most = Math.max(least + 1, Math.ceil(Math.max(...values.map(power))));
+  const y = (value) => top + height - (Math.max(0, power(value) - least) / (most - least)) * height;
+  return { low: 32 ** least, high: 32 ** most, y };
 }
 
 function axis({ low, high, y }, { top }, name, width, words) {

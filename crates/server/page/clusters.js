@@ -5,7 +5,7 @@ import { call, query } from './api.js';
 import { announce, button, facts, h, link } from './dom.js';
 import { every } from './poll.js';
 import { attempt, box, show } from './problem.js';
-import { follow, isOver, progressBar } from './progress.js';
+import { follow, progressBar } from './progress.js';
 import { mark, toneOf } from './states.js';
 import { ago, at, bytes, code, counted, span, visible } from './text.js';
 
@@ -86,7 +86,7 @@ function card(name, page, reload) {
     const path = `/clusters/${encodeURIComponent(name)}/backups`;
     const job = await call(path, { method: 'POST', body, role: 'backup', signal: page.signal });
     announce(`Backup of ${name} started`);
-    if (!isOver(job)) watch(job);
+    watch(job);
   });
   const turn = (paused) => attempt(failed, async () => {
     const path = `/clusters/${encodeURIComponent(name)}/${paused ? 'resume' : 'pause'}`;
@@ -114,9 +114,9 @@ function card(name, page, reload) {
     details.replaceChildren(facts(
       ['Last success', lastSuccess(cluster)],
       ['Next run', cluster.paused ? 'paused' : cluster.next_run && ago(cluster.next_run)],
-      ['Last snapshot', lastSnapshot(cluster.last_snapshot)],
       ['Schedule', code(cluster.schedule ?? '')],
-      ['Source', code(cluster.source ?? '')]));
+      ['Last snapshot', lastSnapshot(cluster.last_snapshot), true],
+      ['Source', code(cluster.source ?? ''), true]));
     if (cluster.running_job) watch({ id: cluster.running_job, state: 'running' });
   };
   return { element, update };
@@ -126,8 +126,8 @@ function lastSuccess({ last_success: time, age_seconds: age, max_age_seconds: mo
   if (!time) return 'none yet';
   const old = age ?? 0;
   const late = most !== null && most !== undefined && old > most;
-  const allowed = most ? h('span', { class: late ? 'tone-warn' : 'muted' }, ` (${late ? 'over' : 'within'} ${span(most)})`) : null;
-  return [`${span(old)} ago`, allowed, h('br'), h('small', { class: 'muted' }, at(time))];
+  const limit = most ? h('span', { class: late ? 'tone-warn' : 'muted' }, late ? `over the limit of ${span(most)}` : `limit ${span(most)}`) : null;
+  return [h('span', { class: 'large' }, `${span(old)} ago`), h('small', { class: 'below' }, limit, limit ? ' · ' : null, at(time))];
 }
 
 function lastSnapshot(snapshot) {

@@ -83,10 +83,10 @@ export function choice(options, selected, attributes) {
   return h('select', attributes, list);
 }
 
-/** Terms and what they are; pairs whose second is null are left out. */
+/** Terms and what they are; pairs whose second is null are left out. A third that is true takes the whole width. */
 export function facts(...pairs) {
   const shown = pairs.filter(([, what]) => what !== null && what !== undefined && what !== '');
-  return h('dl', { class: 'facts' }, shown.map(([term, what]) => h('div', null, h('dt', null, term), h('dd', null, what))));
+  return h('dl', { class: 'facts' }, shown.map(([term, what, whole]) => h('div', { class: whole ? 'whole' : null }, h('dt', null, term), h('dd', null, what))));
 }
 
 /** A table that scrolls within itself where it is too wide. `columns` are names, a leading `>` aligns numbers. */

@@ -79,12 +79,16 @@ function restored(result) {
     failures.length > 0 ? saidOfNodes('Could not be written', failures) : null);
 }
 
-/** Nodes and what is said of each. */
+/** Nodes and what is said of each, under a heading. */
 export function saidOfNodes(title, all) {
-  const rows = all.slice(0, MOST_SHOWN).map(({ path, why }) => [code(path), visible(why)]);
+  return h('div', null, h('h3', null, `${title} (${count(all.length)})`), tableOfNodes(title, all));
+}
+
+/** Nodes and what is said of each. */
+export function tableOfNodes(title, all) {
+  const rows = all.slice(0, MOST_SHOWN).map(({ path, why }) => [code(path, 'path'), visible(why)]);
   const rest = all.length - rows.length;
-  return h('div', null, h('h3', null, `${title} (${count(all.length)})`), table(title, ['Path', 'Why'], rows),
-    rest > 0 ? h('p', { class: 'muted' }, `and ${count(rest)} more`) : null);
+  return [table(title, ['Path', 'Why'], rows), rest > 0 ? h('p', { class: 'muted' }, `and ${count(rest)} more`) : null];
 }
 
 /** Every figure of a result by the name that `--json` gives it. */

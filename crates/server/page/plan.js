@@ -2,7 +2,7 @@
 
 import { call, query } from './api.js';
 import { announce, busy, facts, field, h, link, table } from './dom.js';
-import { saidOfNodes } from './job.js';
+import { saidOfNodes, tableOfNodes } from './job.js';
 import { attempt, show } from './problem.js';
 import { mark } from './states.js';
 import { ago, bytes, code, count, counted, visible } from './text.js';
@@ -11,7 +11,7 @@ const COUNTS = [
   ['create', 'created'], ['set', 'given their value'], ['acl', 'given their ACL'], ['type_change', 'replaced, of another type'],
   ['delete', 'deleted'], ['conflict', 'in conflict'], ['skip', 'left as they are'], ['equal', 'equal already'],
   ['ephemeral', 'ephemeral, left out'], ['reserved', 'the server’s own, left out'], ['counters', 'counters raised'],
-  ['versions', 'versions raised'], ['versions_differ', 'of another version afterwards'], ['containers', 'containers'], ['ttls', 'with a time to live'],
+  ['versions', 'versions raised'], ['versions_differ', 'of another version afterwards'], ['containers', 'of them containers'], ['ttls', 'of them with a time to live'],
 ];
 const TONES = { delete: 'bad', conflict: 'bad', type_change: 'warn', create: 'good' };
 
@@ -37,8 +37,9 @@ export async function plan(page) {
       ['Good until', ago(found.expires_at)])),
     numbers(offer),
     ...against(offer),
+    warnings(offer),
     confirm(page, found, again),
-    ...remarks(offer),
+    ...apart(offer),
     items(found));
 }
 
@@ -68,15 +69,17 @@ function against({ conflicts = [], refusals = [] }) {
 }
 
 /** What a person should know before agreeing. */
-function remarks(offer) {
-  const warnings = offer.warnings ?? [];
+function warnings({ warnings: all = [] }) {
+  return all.length === 0 ? ''
+    : h('section', { class: 'panel warned' }, h('h2', null, 'Know before'), h('ul', null, all.map((why) => h('li', null, visible(why)))));
+}
+
+/** Nodes that are not restored, or not as they were. */
+function apart(offer) {
   const lists = [['Left as they are', offer.skipped], ['Spared by the delete', offer.kept], ['Cannot be as in the snapshot', offer.not_reproducible]];
   const ephemerals = (offer.ephemerals_skipped ?? []).map((path) => ({ path, why: 'its session is gone' }));
-  return [
-    warnings.length > 0 ? h('section', { class: 'panel warned' }, h('h2', null, 'Know before'), h('ul', null, warnings.map((why) => h('li', null, visible(why))))) : '',
-    ...[...lists, ['Ephemeral nodes left out', ephemerals]].filter(([, all]) => all?.length > 0)
-      .map(([title, all]) => h('details', { class: 'panel' }, h('summary', null, `${title} (${count(all.length)})`), saidOfNodes(title, all))),
-  ];
+  return [...lists, ['Ephemeral nodes left out', ephemerals]].filter(([, all]) => all?.length > 0)
+    .map(([title, all]) => h('details', { class: 'panel' }, h('summary', null, `${title} (${count(all.length)})`), tableOfNodes(title, all)));
 }
 
 function confirm(page, found, again) {
@@ -109,9 +112,10 @@ function confirm(page, found, again) {
 
 function items({ items: list, items_total: total }) {
   if (list.length === 0) return '';
-  const rows = list.map(({ path, from, action }) => [code(path, 'path'), action, from ? code(from, 'path') : '']);
+  const moved = list.some(({ from }) => from);
+  const rows = list.map(({ path, from, action }) => [code(path, 'path'), action, ...(moved ? [from ? code(from, 'path') : ''] : [])]);
   const rest = total - list.length;
   return h('section', { class: 'panel' }, h('h2', null, `Every node (${count(total)})`),
-    table('Nodes of the plan', ['Path in the target', 'Action', 'From'], rows),
+    table('Nodes of the plan', ['Path in the target', 'Action', ...(moved ? ['From'] : [])], rows),
     rest > 0 ? h('p', { class: 'muted' }, `and ${count(rest)} more`) : null);
 }

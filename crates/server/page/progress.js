@@ -15,6 +15,7 @@ export function isOver(job) {
 
 /** Calls `update` with the job whenever it changes, until it is over; resolves to the job as it ended. */
 export async function follow(job, signal, update) {
+  if (isOver(job)) return job;
   const path = `/jobs/${encodeURIComponent(job.id)}`;
   let last = job;
   const next = (changed) => {

@@ -28,7 +28,7 @@ export async function snapshots(page) {
     page.body.append(h('p', { class: 'empty' }, 'No snapshot matches.'));
     return;
   }
-  page.body.append(...charts(found.snapshots), list(found.snapshots));
+  page.body.append(...charts(found.snapshots), list(found.snapshots, cluster === ''));
   if (found.snapshots.length >= limit) {
     page.body.append(h('p', null, `These are the newest ${count(limit)}. `,
       link(`#/snapshots${query({ cluster, tag, limit: limit * 5 })}`, `Up to ${count(limit * 5)}`)));
@@ -58,18 +58,18 @@ function charts(all) {
   return left > 0 ? [...drawn, h('p', { class: 'muted' }, `${counted(left, 'more cluster')}: choose one to see its chart.`)] : drawn;
 }
 
-function list(all) {
+function list(all, withCluster) {
   const rows = all.map((snapshot) => [
     link(`#/snapshots/${snapshot.id}`, code(snapshot.short_id)),
     at(snapshot.time),
-    visible(snapshot.cluster),
+    ...(withCluster ? [visible(snapshot.cluster)] : []),
     count(snapshot.nodes),
     bytes(snapshot.added_bytes),
     bytes(snapshot.raw_bytes),
     remarks(snapshot),
     link(`#/snapshots/${snapshot.id}/nodes`, 'Browse', h('span', { class: 'unseen' }, ` ${snapshot.short_id}`)),
   ]);
-  return table('Snapshots, newest first', ['Snapshot', 'Time', 'Cluster', '>Nodes', '>Added', '>Whole', 'Remarks', 'Look'], rows);
+  return table('Snapshots, newest first', ['Snapshot', 'Time', ...(withCluster ? ['Cluster'] : []), '>Nodes', '>Added', '>Whole', 'Remarks', 'Look'], rows);
 }
 
 /** What a person should know of a snapshot before trusting it, and its tags. */
