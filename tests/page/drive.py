@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Drives the page of a running daemon in a headless Chromium, and fails where it does not do what it should.
 
-    drive.py BASE_URL TOKEN OUT_DIR CASE.json
+    drive.py BASE_URL TOKEN OUT_DIR CASE.json [STEP...]
 
 BASE_URL is the daemon's (`http://127.0.0.1:8088`), TOKEN one of the role admin, OUT_DIR gets a screenshot of each view in
 light, dark and as on a phone. CASE.json says what is there to be seen:
@@ -33,10 +33,11 @@ light, dark and as on a phone. CASE.json says what is there to be seen:
       },
       "failing": {                            a cluster whose last backup failed, and text of its error
         "cluster": "broken", "error": "refused"
-      }
+      },
+      "read_token": "..."                     left out where there is none: a token of the role read
     }
 
-One line a step on standard output; ends with 0 where all of them passed, with 1 otherwise, with 2 when called wrongly.
+STEP names a function of this file, to do only that one after the first. One line a step on standard output; ends with 0 where all of them passed, with 1 otherwise, with 2 when called wrongly.
 """
 
 import json
@@ -116,7 +117,7 @@ def clusters_show_their_state(page):
         raise Failure("the cluster is %r and not %r" % (state, wanted))
     if not page.text(card + " .head .mark").strip():
         raise Failure("the state has no word")
-    for term in ("Last success", "Source", "Schedule"):
+    for term in ("Last success", "Next run", "Source"):
         page.see(card + " dt", term)
     page.audit("clusters")
 
@@ -368,28 +369,111 @@ def everything_by_keyboard(page):
         raise Failure("Left does not lead back to the root")
 
 
-def a_wrong_token_is_told_apart(page):
-    """What a token may not do is said with the role that may; forgetting the token asks for one."""
+def a_snapshot_is_tagged_and_protected(page):
+    """What is protected is not forgotten, and the page says why."""
+    browser = page.browser
+    page.go("/snapshots/%s" % page.case["diff"]["old"])
+    browser.type(page.field("Tags"), "kept, <b>by-test</b>")
+    browser.click("main button", "Save the tags")
+    browser.find("main .tag", "<b>by-test</b>")
+    browser.js("document.querySelector(arguments[0]).value = '2199-12-31'", page.field("Protected until"))
+    browser.click("main button", "Protect")
+    browser.find("main button", "No longer protect")
+    browser.click("main button", "Forget this snapshot")
+    browser.find("dialog[open]")
+    if browser.js("return document.activeElement.value") != "no":
+        raise Failure("the dialog does not begin at the harmless answer")
+    browser.click("dialog button", "Leave it")
+    browser.wait("the dialog's end", "return !document.querySelector('dialog')")
+    browser.click("main button", "Forget this snapshot")
+    browser.click("dialog button", "Forget it")
+    browser.find("main .problem", "409")
+    page.audit("protected")
+    browser.click("main button", "No longer protect")
+    browser.wait("protection's end", "return ![...document.querySelectorAll('main button')].some((one) => one.textContent === 'No longer protect')")
+
+
+# Each line of `wanted` is what the function gives, computed in the browser from the modules as served.
+PARTS = r"""
+const [{ indent }, path, text, api] = await Promise.all(['json', 'path', 'text', 'api'].map((name) => import(`/page/${name}.js`)));
+const got = {
+  numbers: indent('{"z":12345678901234567890.10,"a":["x,{\\\"",[],{}]}'),
+  cut: indent('{"a":'), scalar: indent('1'),
+  bytes: path.wireOf({ path: '/a\xff', path_base64: 'L2H/' }),
+  unicode: path.wireOf({ path: '/\u00e9 &#?' }),
+  typed: ['a//b/', '/', ''].map(path.wireOfTyped),
+  way: path.ancestry('%2Fa%2Fb%FF').map(({ wire }) => wire),
+  spans: [0, 89, 90, 3599, 12000, 86400 * 3].map(text.span),
+  sizes: [0, 1023, 1024, 1048575, 5e9].map(text.bytes),
+  hidden: text.visible('a\u202eb\u0000\u200bc\u00fc'),
+};
+const parts = ['event: progress\r', '\ndata: {"n":', '1}\n\nevent: e', 'nd\ndata: a\ndata: b\n', '\n: comment\n\ndata: cut off'];
+const fetched = window.fetch;
+window.fetch = async () => new Response(new ReadableStream({
+  start(controller) { parts.forEach((part) => controller.enqueue(new TextEncoder().encode(part))); controller.close(); },
+}));
+got.events = [];
+try { for await (const { event, data } of api.events('/x')) got.events.push([event, data]); } finally { window.fetch = fetched; }
+return got;
+"""
+
+PARTS_WANTED = {
+    "numbers": '{\n  "z": 12345678901234567890.10,\n  "a": [\n    "x,{\\\"",\n    [],\n    {}\n  ]\n}',
+    "cut": None, "scalar": None,
+    "bytes": "%2Fa%FF", "unicode": "%2F%C3%A9%20%26%23%3F",
+    "typed": ["%2Fa%2Fb", "%2F", "%2F"],
+    "way": ["%2F", "%2Fa", "%2Fa%2Fb%FF"],
+    "spans": ["0 s", "89 s", "2 min", "1 h", "3 h 20 min", "3 d"],
+    "sizes": ["0 B", "1023 B", "1.0 KiB", "1.0 MiB", "4.7 GiB"],
+    "hidden": "a\\u{202e}b\\u{0}\\u{200b}c\u00fc",
+    "events": [["progress", '{"n":1}'], ["end", "a\nb"]],
+}
+
+
+def small_parts_are_right(page):
+    """Laying out JSON, paths on the wire, words for numbers, events cut anywhere by the network."""
     page.go("/clusters")
-    page.browser.click("#sign-out")
-    page.browser.find("main input[type=password]")
-    if page.browser.js("return sessionStorage.length") != 0:
+    got = page.browser.js("return (async () => { %s })()" % PARTS)
+    for name, wanted in PARTS_WANTED.items():
+        if got[name] != wanted:
+            raise Failure("%s: %r and not %r" % (name, got[name], wanted))
+
+
+def a_weak_token_is_told_apart(page):
+    """What a token may not do is said with the role that may; forgetting the token asks for one."""
+    browser = page.browser
+    page.go("/clusters")
+    browser.click("#sign-out")
+    browser.find("main input[type=password]")
+    if browser.js("return sessionStorage.length") != 0:
         raise Failure("the token was not forgotten")
+    if "read_token" not in page.case:
+        return
+    browser.type("main input[type=password]", page.case["read_token"])
+    browser.click("main button", "Go on")
+    card = page.card(page.case["cluster"])
+    browser.click(card + " button", "Back up now")
+    page.see(card + " .problem", "role backup")
+    wanted = page.case["browse"]
+    page.go("/snapshots/%s/nodes?path=%s" % (wanted["snapshot"], wanted["path"]))
+    page.see(".detail .problem", "role values")
+    page.audit("weak")
 
 
 STEPS = [
     asks_for_a_token, clusters_show_their_state, a_backup_is_started_and_succeeds, a_cluster_is_paused_and_resumed,
     snapshots_are_listed_and_drawn, a_node_is_browsed_to, much_is_shown_in_parts, two_snapshots_are_compared,
     a_restore_is_planned_confirmed_and_done, a_plan_in_conflict_cannot_be_confirmed, failures_are_seen,
-    everything_by_keyboard, a_wrong_token_is_told_apart,
+    a_snapshot_is_tagged_and_protected, small_parts_are_right, everything_by_keyboard, a_weak_token_is_told_apart,
 ]
 
 
 def main(arguments):
-    if len(arguments) != 4:
+    if len(arguments) < 4:
         print(__doc__, file=sys.stderr)
         return 2
-    base, token, out, case = arguments
+    base, token, out, case, *only = arguments
+    steps = [step for step in STEPS if not only or step is STEPS[0] or step.__name__ in only]
     with open(case, encoding="utf-8") as file:
         case = json.load(file)
     os.makedirs(out, exist_ok=True)
@@ -397,7 +481,7 @@ def main(arguments):
     with Browser() as browser:
         page = Page(browser, base, token, out, case)
         browser.colours("light")
-        for step in STEPS:
+        for step in steps:
             name = step.__name__.replace("_", " ")
             try:
                 step(page)
@@ -413,7 +497,7 @@ def main(arguments):
             browser.screenshot(os.path.join(out, "failed-%s.png" % step.__name__))
             browser.phone(0)
             browser.colours("light")
-    print("%d of %d steps passed" % (len(STEPS) - failed, len(STEPS)))
+    print("%d of %d steps passed" % (len(steps) - failed, len(steps)))
     return 1 if failed else 0
 
 

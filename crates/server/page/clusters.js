@@ -113,8 +113,8 @@ function card(name, page, reload) {
     error.replaceChildren(...lastError(cluster));
     details.replaceChildren(facts(
       ['Last success', lastSuccess(cluster)],
-      ['Next run', cluster.paused ? 'paused' : cluster.next_run && ago(cluster.next_run)],
-      ['Schedule', code(cluster.schedule ?? '')],
+      ['Next run', [cluster.paused ? 'paused' : cluster.next_run ? ago(cluster.next_run) : 'none',
+        h('small', { class: 'below' }, 'Schedule ', code(cluster.schedule ?? ''))]],
       ['Last snapshot', lastSnapshot(cluster.last_snapshot), true],
       ['Source', code(cluster.source ?? ''), true]));
     if (cluster.running_job) watch({ id: cluster.running_job, state: 'running' });
@@ -127,7 +127,7 @@ function lastSuccess({ last_success: time, age_seconds: age, max_age_seconds: mo
   const old = age ?? 0;
   const late = most !== null && most !== undefined && old > most;
   const limit = most ? h('span', { class: late ? 'tone-warn' : 'muted' }, late ? `over the limit of ${span(most)}` : `limit ${span(most)}`) : null;
-  return [h('span', { class: 'large' }, `${span(old)} ago`), h('small', { class: 'below' }, limit, limit ? ' · ' : null, at(time))];
+  return [`${span(old)} ago`, h('small', { class: 'below' }, limit, limit ? h('br') : null, at(time))];
 }
 
 function lastSnapshot(snapshot) {

@@ -104,7 +104,7 @@ function figures(result) {
 
 function words(name) {
   const text = name.replace(/_(bytes|ms)$/, '').replaceAll('_', ' ');
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return (text.charAt(0).toUpperCase() + text.slice(1)).replace(/^Acl/, 'ACL');
 }
 
 function shown(name, value) {
@@ -113,8 +113,8 @@ function shown(name, value) {
     if (/(^|_)bytes$/.test(name)) return bytes(value);
     return name.endsWith('_ms') ? `${count(value)} ms` : count(value);
   }
-  if (name === 'snapshot_id') return link(`#/snapshots/${encodeURIComponent(value)}`, code(value, 'long'));
-  return code(value, 'long');
+  if (name === 'snapshot_id' || name === 'safety_snapshot') return link(`#/snapshots/${encodeURIComponent(value)}`, code(value, 'long'));
+  return code(value, value.length > 28 ? 'long' : null);
 }
 
 function visibleJson(value) {

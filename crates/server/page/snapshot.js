@@ -27,7 +27,6 @@ function fill(page, found) {
     h('div', { class: 'panel' }, facts(
       ['Time', [at(found.time), ' · ', ago(found.time)]],
       ['Cluster', visible(found.cluster)],
-      ['Source', code(found.source)],
       ['Taken by', visible(found.host)],
       ['Nodes', count(found.nodes)],
       ['Added', bytes(found.added_bytes)],
@@ -36,8 +35,9 @@ function fill(page, found) {
       ['Complete', found.incomplete ? mark('incomplete', 'no: some of the source could not be read') : 'yes'],
       ['Verified', found.verified_at ? at(found.verified_at) : 'not yet'],
       ['Number', count(found.seq)],
-      ['Id', code(found.id, 'long')],
       ['Before it', before ? link(`#/snapshots/${before}`, code(before.slice(0, 8))) : 'none'],
+      ['Source', code(found.source), true],
+      ['Id', code(found.id, 'long')],
       ['Digest', code(found.state_digest, 'long')])),
     keep(page, found));
 }
