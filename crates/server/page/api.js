@@ -13,6 +13,8 @@ export class Problem extends Error {
     this.detail = detail;
     /** The role that the request needs, where the token's is not enough. */
     this.needs = needs;
+    /** The token that was sent, null for none. */
+    this.token = null;
   }
 }
 
@@ -24,7 +26,8 @@ export const token = {
 
 async function open(path, { method = 'GET', body, role = 'read', signal, accept = 'application/json' } = {}) {
   const headers = { Accept: accept };
-  if (token.get()) headers.Authorization = `Bearer ${token.get()}`;
+  const sent = token.get();
+  if (sent !== null) headers.Authorization = `Bearer ${sent}`;
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   const request = { method, headers, signal, cache: 'no-store', credentials: 'omit', redirect: 'error' };
   if (body !== undefined) request.body = JSON.stringify(body);
@@ -36,7 +39,7 @@ async function open(path, { method = 'GET', body, role = 'read', signal, accept 
     throw new Problem(0, 'The daemon does not answer', 'It may be stopped or starting, or the network between is down.');
   }
   setClock(response.headers.get('Date'));
-  if (!response.ok) throw await problem(response, role);
+  if (!response.ok) throw Object.assign(await problem(response, role), { token: sent });
   return response;
 }
 

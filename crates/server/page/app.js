@@ -97,6 +97,11 @@ function begin(title, section, focus) {
 }
 
 function askForToken(problem) {
+  if (problem && problem.token !== token.get()) {
+    // An answer to what was asked before a new token was given.
+    route();
+    return;
+  }
   const refused = token.get() !== null;
   token.clear();
   const page = begin('Who is asking?', null, false);
@@ -114,7 +119,7 @@ function askForToken(problem) {
   };
   page.body.append(h('form', { class: 'narrow panel', on: { submit: send } },
     h('p', null, refused ? 'The daemon does not know this token.' : 'The daemon answers only to those with a token.',
-      problem?.detail ? h('span', { class: 'muted' }, ` ${visible(problem.detail)}`) : null),
+      problem?.detail ? h('small', { class: 'below' }, visible(problem.detail)) : null),
     field('Token', input, 'Kept in this tab until it is closed, and sent to this daemon only.'),
     h('div', { class: 'place' }),
     h('div', { class: 'actions' }, h('button', { class: 'primary' }, 'Go on'))));

@@ -116,6 +116,6 @@ function items({ items: list, items_total: total }) {
   const rows = list.map(({ path, from, action }) => [code(path, 'path'), action, ...(moved ? [from ? code(from, 'path') : ''] : [])]);
   const rest = total - list.length;
   return h('section', { class: 'panel' }, h('h2', null, `Every node (${count(total)})`),
-    table('Nodes of the plan', ['Path in the target', 'Action', ...(moved ? ['From'] : [])], rows),
+    table('Nodes of the plan, by their path in the target', ['Path', 'Action', ...(moved ? ['From'] : [])], rows),
     rest > 0 ? h('p', { class: 'muted' }, `and ${count(rest)} more`) : null);
 }

@@ -76,7 +76,7 @@ function keep(page, found) {
   const wanted = () => tags.value.split(/[\s,]+/).filter(Boolean);
   return h('section', { class: 'panel' }, h('h2', { tabindex: '-1' }, 'Keeping it'),
     isKept ? h('p', null, 'Not forgotten before ', at(found.protected_until), '.') : null,
-    h('div', { class: 'row' },
+    h('div', { class: 'body' },
       h('form', { class: 'inline', on: { submit: (event) => event.preventDefault() } },
         field('Tags', tags), button('Save the tags', () => change({ tags: wanted() }, 'Tags saved'), { type: 'submit' })),
       h('form', { class: 'inline', on: { submit: (event) => event.preventDefault() } },
