@@ -45,6 +45,9 @@ import os
 import sys
 import traceback
 
+# Nothing is left behind in the checkout.
+sys.dont_write_bytecode = True
+
 import checks
 from webdriver import DOWN, ENTER, LEFT, RIGHT, TAB, Browser, Failure
 
@@ -56,6 +59,8 @@ class Page:
 
     def __init__(self, browser, base, token, out, case):
         self.browser, self.base, self.token, self.out, self.case = browser, base.rstrip("/"), token, out, case
+        #: What audits of this step found. It is said at the step's end, so that a pale colour does not hide all that follows.
+        self.found = []
 
     def go(self, where):
         """Shows a view, from nothing, and waits until it has said something."""
@@ -68,7 +73,10 @@ class Page:
         return '[data-cluster="%s"]' % name
 
     def audit(self, view):
-        checks.audit(self.browser, view, self.out)
+        try:
+            checks.audit(self.browser, view, self.out)
+        except Failure as failure:
+            self.found.append(str(failure))
 
     def text(self, css):
         """The text of an element."""
@@ -487,6 +495,8 @@ def main(arguments):
                 step(page)
                 checks.quiet(browser)
                 checks.alone(browser, base)
+                if page.found:
+                    raise Failure("; ".join(page.found))
                 print("ok    %s" % name, flush=True)
                 continue
             except Failure as failure:
@@ -494,9 +504,13 @@ def main(arguments):
             except Exception:  # A fault of the test itself is one too.
                 print("FAIL  %s:\n%s" % (name, traceback.format_exc()), flush=True)
             failed += 1
+            page.found = []
             browser.screenshot(os.path.join(out, "failed-%s.png" % step.__name__))
             browser.phone(0)
             browser.colours("light")
+            if browser.js("return sessionStorage.length") == 0 and step is STEPS[0]:
+                # Without a token there is nothing to be seen.
+                break
     print("%d of %d steps passed" % (len(steps) - failed, len(steps)))
     return 1 if failed else 0
 
