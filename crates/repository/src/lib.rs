@@ -22,6 +22,7 @@ pub mod forget;
 pub mod ids;
 pub mod key_slots;
 pub mod keys;
+pub mod leader;
 pub mod manifest;
 pub mod notes;
 pub mod pack;
