@@ -31,6 +31,10 @@ if [ "$what" = test ]; then
     need nodejs node
     need npm npm
     need restic restic
+    # The page of the daemon is looked at in a browser.
+    need python3 python3
+    need chromium chromium
+    need chromium-driver chromedriver
     # For tests/deploy; Debian's python3, whatever other comes first.
     python3 -c 'import yaml, tomllib' 2>/dev/null || /usr/bin/python3 -c 'import yaml, tomllib' 2>/dev/null || packages="$packages python3-yaml"
 fi

@@ -106,6 +106,23 @@ fn make() -> Ground {
     run(&format!("protect {second} --until 90d"));
     let mut notes = relative(&stored, "notes/");
     objects.insert("note", (notes.pop().unwrap(), notes.pop().unwrap()));
+    // What restores that happen once left behind: for each number a choice, and a record of the member.
+    let once: Vec<Vec<String>> = (1..=2)
+        .map(|number| {
+            let before = relative(&stored, "restored/");
+            run(&format!("restore {first} datadir:once-{number} --once {number} --member a --cluster prod"));
+            added(&stored, "restored/", &before)
+        })
+        .collect();
+    let of = |is_choice: bool| {
+        let mut found = once
+            .iter()
+            .rev()
+            .map(|both| both.iter().find(|name| name.ends_with("choice") == is_choice).unwrap().clone());
+        (found.next().unwrap(), found.next().unwrap())
+    };
+    objects.insert("choice", of(true));
+    objects.insert("record of a member", of(false));
     objects.insert("key", (old_key, new_key));
     objects.insert("config", ("config".to_owned(), String::new()));
     let dump = |id: &str| run(&format!("--no-cache dump {id}")).stdout;
@@ -279,6 +296,8 @@ fn expected(kind: &str) -> String {
 #[case::catalog("catalog")]
 #[case::condemned_list("condemned list")]
 #[case::note("note")]
+#[case::choice("choice")]
+#[case::record_of_a_member("record of a member")]
 fn every_harm_is_met(#[case] kind: &str) {
     let found = table(kind);
     assert_eq!(found.trim(), expected(kind), "=== {kind}\n{found}");

@@ -15,6 +15,9 @@ mod admin_restore;
 mod booted;
 mod client;
 mod compare;
+#[path = "../it/daemon.rs"]
+#[allow(dead_code, reason = "the tests of `it` need all of it")]
+mod daemon;
 mod diff;
 #[path = "../it/each.rs"]
 mod each;
@@ -35,6 +38,7 @@ mod run;
 mod sasl;
 mod scan;
 mod second_reader;
+mod service;
 mod setups;
 mod state;
 mod stores;

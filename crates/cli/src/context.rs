@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -24,17 +25,25 @@ pub struct Context {
     pub monitor: Progress,
     /// Whether details were asked for.
     pub verbose: bool,
+    /// The daemon's configuration file, which is no file of settings.
+    pub daemons_config: Option<PathBuf>,
     stop: Arc<AtomicBool>,
 }
 
 impl Context {
-    /// Reads the settings; `streams` is whether the command's JSON is a stream of messages.
-    pub fn new(global: &GlobalArgs, streams: bool) -> anyhow::Result<Self> {
+    /// Reads the settings; `streams` is whether the command's JSON is a stream of messages, `of_commands` whether the
+    /// configuration file is one of settings and not the daemon's.
+    pub fn new(global: &GlobalArgs, streams: bool, of_commands: bool) -> anyhow::Result<Self> {
         // A variable that is no text cannot be one of ours, nor one an object store reads.
-        let environment: BTreeMap<String, String> = std::env::vars_os()
+        let mut environment: BTreeMap<String, String> = std::env::vars_os()
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let settings = Settings::load(global, environment)?;
+        let (mut global, mut daemons) = (global.clone(), None);
+        if !of_commands {
+            let named = environment.remove("ZOOARK_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
+            daemons = global.config.take().or(named);
+        }
+        let settings = Settings::load(&global, environment)?;
         let output = Arc::new(Output::new(global.json, global.quiet));
         let stop = Arc::new(AtomicBool::new(false));
         let style = if global.quiet || global.no_progress || (global.json && !streams) {
@@ -47,7 +56,7 @@ impl Context {
             Style::Lines
         };
         let monitor = Progress::new(style, Arc::clone(&output), Arc::clone(&stop));
-        Ok(Self { settings, output, monitor, verbose: global.verbose > 0, stop })
+        Ok(Self { settings, output, monitor, verbose: global.verbose > 0, daemons_config: daemons, stop })
     }
 
     /// Hands all results to the reader.

@@ -32,6 +32,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::args::Cli;
+use crate::commands::Command;
 use crate::context::Context;
 use crate::exit::Exit;
 
@@ -55,8 +56,10 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Exit {
     let json = cli.global.json;
     let streams = cli.command.streams_messages();
-    exit::trace_to_stderr(cli.global.verbose);
-    let ended = Context::new(&cli.global, streams).and_then(|context| {
+    if !matches!(cli.command, Command::Serve(_)) {
+        exit::trace_to_stderr(cli.global.verbose);
+    }
+    let ended = Context::new(&cli.global, streams, !matches!(cli.command, Command::Serve(_))).and_then(|context| {
         let exit = commands::run(cli.command, &context)?;
         context.finish()?;
         Ok(exit)

@@ -1,25 +1,19 @@
 //! How to reach a live ensemble: credentials and how hard to press it.
 
-use std::fs;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use engine::live::LiveSettings;
-use engine::{EngineError, ErrorKind};
+use engine::secrets;
 use secrecy::ExposeSecret as _;
-use zk_connect::live::{AuthInfo, SaslUser, TlsFiles};
+use zk_connect::live::{SaslUser, TlsFiles};
 
 use crate::context::Context;
-use crate::credentials;
 use crate::exit::usage;
 use crate::settings::Layer;
 
 const HEADING: &str = "Live ensembles";
 /// Znodes a second that are read unless something else is said: see `docs/decisions/0007`.
 const USUAL_RATE: u32 = 50_000;
-/// Longer is no file of credentials.
-const LIMIT_BYTES: u64 = 64 * 1024;
 
 /// The flags of every command that talks to servers.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -79,12 +73,12 @@ impl LiveArgs {
         let settings = &context.settings;
         let file = self.zk_auth_file.clone();
         let auth = match file {
-            Some(file) => from_file(&file)?,
+            Some(file) => secrets::zk_auth_file(&file)?,
             None => settings
                 .layers()
                 .find_map(|(_, layer)| match (&layer.zk_auth, &layer.zk_auth_file) {
-                    (Some(text), _) => Some(parse(text.expose_secret(), "ZOOARK_ZK_AUTH")),
-                    (None, Some(file)) => Some(from_file(file)),
+                    (Some(text), _) => Some(secrets::zk_auth(text.expose_secret(), "ZOOARK_ZK_AUTH")),
+                    (None, Some(file)) => Some(secrets::zk_auth_file(file)),
                     (None, None) => None,
                 })
                 .transpose()?
@@ -99,12 +93,12 @@ impl LiveArgs {
             cert: file(&self.tls_cert, |layer| &layer.tls_cert),
             key: file(&self.tls_key, |layer| &layer.tls_key),
             pkcs12: file(&self.tls_pkcs12, |layer| &layer.tls_pkcs12),
-            password: password_file.as_deref().map(credentials::from_file).transpose()?,
+            password: password_file.as_deref().map(secrets::password_file).transpose()?,
         };
         let name = self.sasl_user.clone().or_else(|| settings.get(|layer| layer.sasl_user.clone()));
         let sasl = match (name, file(&self.sasl_password_file, |layer| &layer.sasl_password_file)) {
             (None, None) => None,
-            (Some(name), Some(file)) => Some(SaslUser { name, password: credentials::from_file(&file)? }),
+            (Some(name), Some(file)) => Some(SaslUser { name, password: secrets::password_file(&file)? }),
             (Some(_), None) => return Err(usage("--sasl-user needs its password: give --sasl-password-file")),
             (None, Some(_)) => return Err(usage("--sasl-password-file is the password of nobody: give --sasl-user")),
         };
@@ -112,48 +106,5 @@ impl LiveArgs {
         let max_rate = self.max_rate.or_else(|| settings.get(|layer| layer.max_rate));
         let max_rate = Some(max_rate.unwrap_or(usual_rate)).filter(|rate| *rate > 0);
         Ok(LiveSettings { auth, sasl, tls, connections, max_rate, unsafe_admin_servers: false })
-    }
-}
-
-fn from_file(path: &Path) -> anyhow::Result<Vec<AuthInfo>> {
-    let reading =
-        || EngineError::new(ErrorKind::Failed, format!("cannot read the file of credentials {}", path.display()));
-    let mut text = String::new();
-    fs::File::open(path).and_then(|file| file.take(LIMIT_BYTES).read_to_string(&mut text)).with_context(reading)?;
-    parse(&text, &path.display().to_string())
-}
-
-/// A line each: scheme, blank, secret. Empty lines and those that start with `#` say nothing.
-fn parse(text: &str, origin: &str) -> anyhow::Result<Vec<AuthInfo>> {
-    let said = |line: &&str| !line.trim().is_empty() && !line.starts_with('#');
-    let lines = text.lines().enumerate().filter(|(_, line)| said(line));
-    lines
-        .map(|(number, line)| {
-            // The line itself is a secret and stays out of the message.
-            let wrong = || usage(format!("{origin} line {}: write `digest user:password`", number + 1));
-            let (scheme, secret) = line.trim_end_matches('\r').split_once(' ').ok_or_else(wrong)?;
-            let (scheme, secret) = (scheme.trim(), secret.trim_start());
-            if scheme.is_empty() || secret.is_empty() || (scheme == "digest" && !secret.contains(':')) {
-                return Err(wrong());
-            }
-            Ok(AuthInfo { scheme: scheme.to_owned(), secret: secret.as_bytes().to_vec() })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn credentials_are_lines_and_errors_show_none() {
-        let read = parse("# ours\ndigest alice:se cret\n\ndigest bob:x\r\n", "file").unwrap();
-        let expected = [("digest", "alice:se cret"), ("digest", "bob:x")];
-        let expected = expected.map(|(scheme, secret)| AuthInfo { scheme: scheme.into(), secret: secret.into() });
-        assert_eq!(read, expected);
-        for wrong in ["digest", "digest hunter2", " :"] {
-            let error = parse(&format!("digest a:b\n{wrong}"), "file").unwrap_err().to_string();
-            assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
-        }
     }
 }

@@ -5,16 +5,12 @@ use std::path::PathBuf;
 use engine::repository::RepositoryError;
 use engine::repository::backend::StoreOptions;
 use engine::repository::cache::{CacheOptions, CacheStatus};
-use engine::repository::keys::{Credentials, KeyFile};
-use engine::{Access, Repo};
+use engine::repository::keys::Credentials;
+use engine::{Access, Repo, secrets};
 use secrecy::SecretString;
 
 use crate::context::Context;
 use crate::credentials::{self, Given};
-use crate::exit::usage;
-
-/// A key file is 32 bytes in hex and a line of text.
-const MAX_KEY_FILE: u64 = 4096;
 
 /// How to reach the repository, with these credentials.
 pub fn access(context: &Context, credentials: Credentials) -> anyhow::Result<Access> {
@@ -61,13 +57,13 @@ pub struct Other {
 impl Other {
     fn credentials(&self, context: &Context) -> anyhow::Result<Credentials> {
         if let Some(path) = &self.key_file {
-            return Ok(Credentials::KeyFile(read_key_file(path)?));
+            return Ok(Credentials::KeyFile(secrets::key_file(path)?));
         }
         if let Some(path) = &self.password_file {
-            return Ok(Credentials::Password(credentials::from_file(path)?));
+            return Ok(Credentials::Password(secrets::password_file(path)?));
         }
         if let Some(command) = &self.password_command {
-            return Ok(Credentials::Password(credentials::from_command(command)?));
+            return Ok(Credentials::Password(secrets::password_command(command)?));
         }
         let variable = context.settings.environment.get(self.variable).filter(|value| !value.is_empty());
         Ok(variable.map_or(Credentials::None, |value| Credentials::Password(SecretString::from(value.clone()))))
@@ -86,7 +82,7 @@ pub fn given_credentials(context: &Context) -> anyhow::Result<Credentials> {
     Ok(match credentials::given(&context.settings)? {
         Given::Nothing => Credentials::None,
         Given::Password(password) => Credentials::Password(password),
-        Given::KeyFile(path) => Credentials::KeyFile(read_key_file(&path)?),
+        Given::KeyFile(path) => Credentials::KeyFile(secrets::key_file(&path)?),
     })
 }
 
@@ -126,21 +122,4 @@ fn needs_password(error: &engine::EngineError) -> bool {
     error
         .downcast_ref::<RepositoryError>()
         .is_some_and(|error| matches!(error, RepositoryError::CredentialsNeeded { .. }))
-}
-
-/// Reads a key file.
-pub fn read_key_file(path: &std::path::Path) -> anyhow::Result<KeyFile> {
-    use std::io::Read as _;
-
-    use anyhow::Context as _;
-    let mut contents = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_KEY_FILE + 1).read_to_end(&mut contents))
-        .with_context(|| format!("cannot read the key file {}", path.display()))?;
-    if contents.len() as u64 > MAX_KEY_FILE {
-        return Err(usage(format!("{} is too large for a key file", path.display())));
-    }
-    let key = KeyFile::parse(&contents).map_err(engine::EngineError::from);
-    zeroize::Zeroize::zeroize(&mut contents);
-    Ok(key?)
 }

@@ -9,7 +9,7 @@ use repository::notes::Note;
 use repository::repository::{InitOptions, Repository, Snapshots};
 use repository::table::TableError;
 use repository::{BlobError, LineageId, RepositoryError, SnapshotId};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::tree::SnapshotTree;
@@ -17,7 +17,7 @@ use crate::tree::SnapshotTree;
 /// An open repository.
 #[derive(Debug)]
 pub struct Repo {
-    runtime: Runtime,
+    runtime: Running,
     pub(crate) inner: Repository,
 }
 
@@ -43,6 +43,27 @@ pub(crate) fn runtime() -> Result<Runtime, EngineError> {
         .map_err(|error| EngineError::with(ErrorKind::Failed, "starting the threads that talk to the store", error))
 }
 
+/// A runtime that may be dropped anywhere: where nothing may block it ends in the background.
+#[derive(Debug)]
+struct Running {
+    handle: Handle,
+    kept: Option<Runtime>,
+}
+
+impl From<Runtime> for Running {
+    fn from(runtime: Runtime) -> Self {
+        Self { handle: runtime.handle().clone(), kept: Some(runtime) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let (Some(runtime), true) = (self.kept.take(), Handle::try_current().is_ok()) {
+            runtime.shutdown_background();
+        }
+    }
+}
+
 impl Repo {
     /// Makes a repository and opens it.
     pub fn init(access: &Access, options: &InitOptions) -> Result<Self, EngineError> {
@@ -51,7 +72,7 @@ impl Repo {
             let store = Store::open(&access.location, &access.store)?;
             Repository::init(&store, options, &access.cache).await
         })?;
-        Ok(Self { runtime, inner })
+        Ok(Self { runtime: Running::from(runtime), inner })
     }
 
     /// Opens a repository.
@@ -61,7 +82,7 @@ impl Repo {
             let store = Store::open(&access.location, &access.store)?;
             Repository::open(&store, &access.credentials, &access.cache).await
         })?;
-        Ok(Self { runtime, inner })
+        Ok(Self { runtime: Running::from(runtime), inner })
     }
 
     /// The repository itself, for what the engine adds nothing to.
@@ -76,7 +97,7 @@ impl Repo {
 
     /// Waits for something of the store. Not from a thread of an async runtime.
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
-        self.runtime.block_on(future)
+        self.runtime.handle.block_on(future)
     }
 
     /// Every snapshot, with what was noted about it.

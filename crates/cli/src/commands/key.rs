@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use engine::keys;
 use engine::repository::keys::Credentials;
+use engine::{keys, secrets};
 use serde_json::json;
 
 use crate::context::Context;
@@ -93,7 +93,7 @@ impl NewArgs {
             return Ok(Credentials::KeyFile(super::init::new_key_file(path)?));
         }
         if let Some(path) = &self.new_password_file {
-            return Ok(Credentials::Password(credentials::from_file(path)?));
+            return Ok(Credentials::Password(secrets::password_file(path)?));
         }
         if let Some(password) = context.settings.environment.get("ZOOARK_NEW_PASSWORD").filter(|text| !text.is_empty())
         {
@@ -127,10 +127,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         Action::Rotate { with_password_file, with_key_file, remove_others, dry_run } => {
             let mut known = vec![opening::given_or_asked(context)?];
             for path in with_password_file {
-                known.push(Credentials::Password(credentials::from_file(path)?));
+                known.push(Credentials::Password(secrets::password_file(path)?));
             }
             for path in with_key_file {
-                known.push(Credentials::KeyFile(opening::read_key_file(path)?));
+                known.push(Credentials::KeyFile(secrets::key_file(path)?));
             }
             rotated(&keys::rotate(&repo, &known, *remove_others, *dry_run)?, context)?;
         }

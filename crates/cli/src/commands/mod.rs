@@ -21,6 +21,7 @@ pub mod protect;
 pub mod prune;
 pub mod repair;
 pub mod restore;
+pub mod serve;
 pub mod snapshots;
 pub mod stat;
 pub mod stats;
@@ -84,6 +85,8 @@ pub enum Command {
     Repair(repair::Args),
     /// Read whole snapshots as a restore would
     Verify(verify::Args),
+    /// Run the daemon: schedules, REST, metrics and a web page
+    Serve(serve::Args),
     /// Summarise ZooKeeper's own files, without a repository
     Inspect(inspect::Args),
     /// Show the settings that hold
@@ -129,6 +132,7 @@ pub fn run(command: Command, context: &Context) -> anyhow::Result<Exit> {
         Command::Copy(args) => copy::run(&args, context),
         Command::Repair(args) => repair::run(&args, context),
         Command::Verify(args) => verify::run(&args, context),
+        Command::Serve(args) => serve::run(&args, context),
         Command::Inspect(args) => inspect::run(&args, context),
         Command::Config(args) => config::run(&args, context),
         Command::Completions(args) => completions::run(&args, context),
