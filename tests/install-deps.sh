@@ -21,8 +21,17 @@ need build-essential cc c++ make
 need pkg-config pkg-config
 need git git
 need ca-certificates update-ca-certificates
-# RocksDB's bindings are generated with libclang, which comes as a library only.
-ls /usr/lib/llvm-*/lib/libclang*.so* /usr/lib/*/libclang*.so* >/dev/null 2>&1 || packages="$packages libclang-dev"
+# RocksDB's bindings are generated with libclang, which comes as a library only; libclang-cpp is another one.
+has_libclang() {
+    for file in /usr/lib/llvm-*/lib/libclang[.-]* /usr/lib/*/libclang[.-]*; do
+        case $file in
+        *libclang-cpp*) ;;
+        *.so | *.so.*) [ -e "$file" ] && return 0 ;;
+        esac
+    done
+    return 1
+}
+has_libclang || packages="$packages libclang-dev"
 if [ "$what" = test ]; then
     need default-jdk-headless java javac
     need maven mvn
