@@ -5,30 +5,34 @@
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 
-.PHONY: demo test test-long deploy-test lint fmt docs fuzz deny bench install-build-deps install-deps
+.PHONY: demo test test-long fetch deploy-test lint fmt docs fuzz deny bench install-build-deps install-deps
 
 # Built as the tests are, so that RocksDB is compiled once for both.
 demo: install-build-deps
 	$(CARGO) build -p cli
 	tests/demo.sh
 
-test: install-deps
-	tests/live/fetch-zookeeper.sh
-	tests/live/fetch-stores.sh
+test: install-deps fetch
 	$(CARGO) test
 	tests/deploy/run.sh
 	@tests/live/fetch-stores.sh report
+	@tests/live/fetch-schemathesis.sh report
+
+# Servers and tools that tests run against, into a cache folder.
+fetch:
+	tests/live/fetch-zookeeper.sh
+	tests/live/fetch-stores.sh
+	tests/live/fetch-schemathesis.sh
 
 # Chart, alert rules, unit and the like in deploy/; needs no cluster.
 deploy-test: install-deps
 	tests/deploy/run.sh
 
 # The same assertions at full sizes and with more seeds.
-test-long: install-deps
-	tests/live/fetch-zookeeper.sh
-	tests/live/fetch-stores.sh
+test-long: install-deps fetch
 	ZOOARK_TEST_LONG=1 $(CARGO) test
 	@tests/live/fetch-stores.sh report
+	@tests/live/fetch-schemathesis.sh report
 
 lint:
 	$(CARGO) fmt --all --check

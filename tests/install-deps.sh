@@ -42,6 +42,7 @@ if [ "$what" = test ]; then
     need restic restic
     # The page of the daemon is looked at in a browser.
     need python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || /usr/bin/python3 -c 'import ensurepip, venv' 2>/dev/null || packages="$packages python3-venv"
     need chromium chromium
     need chromium-driver chromedriver
     # For tests/deploy; Debian's python3, whatever other comes first.

@@ -6,6 +6,7 @@
 # cannot be had is named, and the exit code is 1 unless ZOOARK_ALLOW_MISSING_TOOLS is set.
 #
 #   tests/deploy/run.sh            ZOOARK_UPDATE_RENDERED=1: writes tests/deploy/rendered/ anew
+#   tests/deploy/run.sh tools      installs the tools and tests nothing
 set -eu
 cd "$(dirname "$0")/../.."
 
@@ -82,6 +83,10 @@ done
 [ -n "$python" ] || { echo "deploy-test: python3 of 3.11 or later with PyYAML is missing (Debian: python3-yaml)" >&2; exit 1; }
 
 mkdir -p "$cache"
+if [ "${1:-}" = tools ]; then
+    install_helm && install_promtool
+    exit
+fi
 missing=
 failed=
 

@@ -164,6 +164,13 @@ impl Daemon {
         self.until(&format!("/api/v1/jobs/{id}"), over)
     }
 
+    /// What it has in memory.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Sends it a signal by its name.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();

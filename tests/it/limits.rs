@@ -8,11 +8,11 @@ use crate::bed::{Bed, Scene, on_changing_scenes};
 use crate::run::{Home, copy_over, recorded};
 
 /// A small file system in memory at a place, gone with this.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     /// `None` where that may not be made.
-    fn at(path: &Path, kib: u64) -> Option<Self> {
+    pub fn at(path: &Path, kib: u64) -> Option<Self> {
         fs::create_dir_all(path).unwrap();
         let size = format!("size={kib}k");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(path).status();
@@ -23,12 +23,12 @@ impl SmallDisk {
         None
     }
 
-    fn remount(&self, how: &str) {
+    pub fn remount(&self, how: &str) {
         assert!(Command::new("mount").args(["-o", how]).arg(&self.0).status().unwrap().success());
     }
 
     /// Fills it but for so many pages.
-    fn fill(&self, free_pages: u64) {
+    pub fn fill(&self, free_pages: u64) {
         use std::io::Write as _;
         let mut filler = fs::File::create(self.0.join("filler")).unwrap();
         while filler.write_all(&[7; 4096]).is_ok() {}

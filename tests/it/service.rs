@@ -1,29 +1,15 @@
-//! `serve` on recorded files: schedules, REST, who may ask for what, figures, and what happens when something is away.
+//! `serve` on recorded files: schedules, REST, who may ask for what, and figures.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
-use std::sync::mpsc::channel;
 
 use serde_json::{Value, json};
+use testing::server_files::{OPEN_ACL, SnapshotFile, Trailers};
+use zk_format::{Stat, Zxid};
 
 use crate::daemon::{ADMIN, Daemon, TOKENS};
 use crate::run::{copy_over, recorded};
+use crate::served::{AT_ONCE, HOURLY, configure};
 use crate::stored::{NODES_AFTER, Stored};
-
-/// The configuration of a daemon that backs the recorded directory up, with more of its own.
-fn configure(stored: &Stored, cluster: &str, more: &str) {
-    fs::write(stored.home.path("tokens"), TOKENS).unwrap();
-    let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\nstate_dir = \"state\"\n[repository]\nurl = \"repository\"\nkey_file = \"key\"\n\
-         [auth]\ntokens_file = \"tokens\"\n[[cluster]]\nname = \"prod\"\nsource = \"datadir:zookeeper\"\n{cluster}\n{more}\n"
-    );
-    fs::write(stored.home.path("daemon.toml"), text).unwrap();
-}
-
-const HOURLY: &str = "schedule = \"@every 1h\"";
-const AT_ONCE: &str =
-    "schedule = \"@every 1h\"\ninstant_first_backup = true\nretention = { keep_last = 2 }\nmax_age = \"2h\"";
 
 /// How many snapshots the repository has.
 fn count(daemon: &Daemon) -> u64 {
@@ -136,6 +122,62 @@ fn snapshots_are_browsed_compared_changed_and_forgotten() {
     daemon.stop();
 }
 
+/// Names that are no text, as a server whose Java had another encoding left them.
+#[test]
+fn names_that_are_no_text_are_reached() {
+    let stored = Stored::empty();
+    let folder = stored.home.path("zookeeper/version-2");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::create_dir_all(&folder).unwrap();
+    let file = fs::File::create(folder.join("snapshot.9")).unwrap();
+    let mut file = SnapshotFile::begin(file, &[], &[]).unwrap();
+    let names: [&[u8]; 4] = [b"\xff", b"\xff\xfe", b"a", b"b\xe9"];
+    let stat = |zxid| Stat { czxid: Zxid(zxid), mzxid: Zxid(zxid), pzxid: Zxid(zxid), ..Stat::default() };
+    for path in [&b""[..], b"/odd", b"/zookeeper", b"/zookeeper/config", b"/zookeeper/quota"] {
+        file.node(path, Some(b""), OPEN_ACL, &stat(1)).unwrap();
+    }
+    for name in names {
+        file.node(&[b"/odd/", name].concat(), Some(name), OPEN_ACL, &stat(2)).unwrap();
+    }
+    file.finish(Trailers::default()).unwrap();
+    configure(&stored, "schedule = \"@every 1h\"\nallow_partial = true", "");
+    let daemon = Daemon::start(&stored.home);
+    daemon.until("/api/v1/clusters/prod", |_| daemon.ask("GET", "/readyz", &[], None).status == 200);
+    let taken = daemon.job(&daemon.post("/api/v1/clusters/prod/backups", "").is(202));
+    let id = taken["result"]["snapshot_id"].as_str().unwrap_or_else(|| panic!("{taken:#}"));
+    let escaped = |text: &str| text.bytes().fold(String::new(), |all, byte| all + &format!("%{byte:02X}"));
+    // A page of one child each; every value by the name that the listing gave.
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let part = daemon.get(&format!("/api/v1/snapshots/{id}/nodes?path=/odd&limit=1{after}")).is(200).json();
+        let child = &part["children"][0];
+        let place = match child["path_base64"].as_str() {
+            Some(base64) => format!("path_base64={}", escaped(base64)),
+            None => format!("path={}", escaped(child["path"].as_str().unwrap())),
+        };
+        seen.push(daemon.get(&format!("/api/v1/snapshots/{id}/value?{place}")).is(200).body);
+        let node = daemon.get(&format!("/api/v1/snapshots/{id}/nodes?{place}")).is(200).json();
+        assert_eq!(node["node"], *child);
+        match part["next"].as_str() {
+            Some(next) => after = format!("&after={}", escaped(next)),
+            None => break,
+        }
+    }
+    seen.sort();
+    let mut names: Vec<Vec<u8>> = names.iter().map(|name| name.to_vec()).collect();
+    names.sort();
+    assert_eq!(seen, names);
+    for (wrong, status) in [
+        ("path_base64=%25", 400),
+        ("path=/odd&after=a/b", 400),
+        ("path=/odd&after=base64/%25", 400),
+        ("path_base64=Li4=", 404),
+    ] {
+        daemon.get(&format!("/api/v1/snapshots/{id}/nodes?{wrong}")).is(status);
+    }
+    daemon.stop();
+}
+
 #[test]
 fn who_may_ask_for_what() {
     let stored = Stored::new();
@@ -183,6 +225,11 @@ fn who_may_ask_for_what() {
     let bearer = format!("Bearer {ADMIN}");
     let foreign = [("Authorization", bearer.as_str()), ("Origin", "http://elsewhere.example")];
     daemon.ask("GET", "/api/v1/clusters", &foreign, None).is(403);
+    // Who guesses tokens is told to wait, and keeps nobody else from anything.
+    let guessed: Vec<u16> =
+        (0..150).map(|_| daemon.as_who("nobody-has-this-token", "GET", "/api/v1/clusters", None).status).collect();
+    assert!(guessed.iter().all(|status| matches!(status, 401 | 429)) && guessed.contains(&429), "{guessed:?}");
+    daemon.get("/api/v1/clusters").is(200);
     let lines = daemon.stop().join("\n");
     assert!(
         TOKENS.lines().all(|line| !lines.contains(line.split(':').nth(1).unwrap())),
@@ -239,7 +286,7 @@ fn what_makes_no_sense_is_refused_and_has_no_effect() {
         ("GET", "/api/v1/snapshots/latest/diff/ffffffff", None, 404),
         ("PATCH", "/api/v1/snapshots/latest", Some("{\"tags\":3}"), 400),
         ("PATCH", "/api/v1/snapshots/latest", Some("{\"tag\":[]}"), 400),
-        ("PATCH", "/api/v1/snapshots/latest", Some("{\"protected_until\":\"2001-01-01T00:00:00Z\"}"), 400),
+        ("PATCH", "/api/v1/snapshots/latest", Some("{\"protected_until\":\"2001-01-01T00:00:00Z\"}"), 409),
         ("PATCH", "/api/v1/snapshots/latest", Some("{\"tags\":[\"\\u0000\"]}"), 400),
         ("PATCH", "/api/v1/snapshots/latest", Some(&many), 400),
         ("PATCH", "/api/v1/snapshots/latest", Some(&deep), 400),
@@ -263,120 +310,6 @@ fn what_makes_no_sense_is_refused_and_has_no_effect() {
     assert_eq!(count(&daemon), 2);
     assert_eq!(daemon.get("/api/v1/jobs").is(200).json(), json!([]), "something was begun");
     daemon.stop();
-}
-
-#[test]
-fn pauses_and_last_runs_survive_a_restart_and_a_kill() {
-    let stored = Stored::empty();
-    configure(&stored, AT_ONCE, "");
-    let mut daemon = Daemon::start(&stored.home);
-    let first = daemon.until("/api/v1/clusters/prod", |cluster| cluster["state"] == "ok");
-    assert_eq!(daemon.post("/api/v1/clusters/prod/pause", "").is(200).json()["state"], "paused");
-    daemon.signal("KILL");
-    daemon.ended();
-    let daemon = Daemon::start(&stored.home);
-    let again = daemon.get("/api/v1/clusters/prod").is(200).json();
-    assert_eq!((&again["paused"], &again["next_run"]), (&json!(true), &Value::Null), "{again:#}");
-    assert_eq!(again["last_success"], first["last_success"]);
-    let resumed = daemon.post("/api/v1/clusters/prod/resume", "").is(200).json();
-    // The first backup was an hour before the next, not now again.
-    assert!(resumed["next_run"].is_string() && resumed["state"] == "ok", "{resumed:#}");
-    assert_eq!(daemon.get("/api/v1/jobs").is(200).json(), json!([]));
-    daemon.stop();
-}
-
-#[test]
-fn the_configuration_is_read_again_and_one_that_is_wrong_changes_nothing() {
-    let stored = Stored::new();
-    configure(&stored, HOURLY, "");
-    let mut daemon = Daemon::start(&stored.home);
-    daemon.until("/api/v1/clusters", |all| all.as_array().unwrap().len() == 1);
-    let two = "[[cluster]]\nname = \"lab\"\nsource = \"datadir:zookeeper\"\nbackup_interval = 3600\ninstant_first_backup = true";
-    configure(&stored, HOURLY, two);
-    fs::write(stored.home.path("tokens"), format!("{TOKENS}read:another-token-here\n")).unwrap();
-    daemon.as_who("another-token-here", "GET", "/api/v1/clusters", None).is(401);
-    daemon.signal("HUP");
-    daemon.log_line("read again");
-    daemon.as_who("another-token-here", "GET", "/api/v1/clusters", None).is(200);
-    daemon.until("/api/v1/clusters/lab", |cluster| cluster["state"] == "ok");
-    for wrong in ["shedule = 3", "[[cluster]]\nname = \"prod\"\nsource = \"datadir:x\"\nbackup_interval = 1"] {
-        configure(&stored, HOURLY, wrong);
-        daemon.signal("HUP");
-        daemon.log_line("what held before holds");
-    }
-    assert_eq!(daemon.get("/api/v1/clusters").is(200).json().as_array().unwrap().len(), 2);
-    daemon.stop();
-    let check = stored.home.zooark("serve --config daemon.toml --check-config").ends(2);
-    assert!(check.stderr.contains("two [[cluster]] have the name"), "{}", check.stderr);
-    configure(&stored, HOURLY, "");
-    let checked = stored.home.zooark("serve --config daemon.toml --check-config").ends(0).stdout;
-    assert!(checked.contains("the configuration holds") && checked.contains("cluster prod"), "{checked}");
-}
-
-/// A store that is away for a while: jobs fail and are tried again, somebody is told, and then all goes on.
-#[test]
-fn a_store_that_is_away_is_waited_for_and_somebody_is_told() {
-    let hook = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (sender, told) = channel();
-    let url = format!("http://{}/hook", hook.local_addr().unwrap());
-    std::thread::spawn(move || {
-        let mut first = true;
-        for mut stream in hook.incoming().map_while(Result::ok) {
-            let mut request = Vec::new();
-            let mut buffer = [0; 4096];
-            let whole = |request: &[u8]| {
-                let text = String::from_utf8_lossy(request).to_lowercase();
-                let (head, body) = text.split_once("\r\n\r\n")?;
-                let length: usize = head.split("content-length: ").nth(1)?.split_whitespace().next()?.parse().ok()?;
-                (body.len() >= length).then_some(())
-            };
-            while whole(&request).is_none() {
-                match stream.read(&mut buffer) {
-                    Ok(0) | Err(_) => break,
-                    Ok(read) => request.extend_from_slice(&buffer[..read]),
-                }
-            }
-            // The first attempt is turned away, and made again.
-            let status = if std::mem::take(&mut first) { "500 No" } else { "200 OK" };
-            let _ = write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-            if status == "200 OK" {
-                let text = String::from_utf8_lossy(&request).into_owned();
-                let _ = sender.send(text);
-            }
-        }
-    });
-    let stored = Stored::empty();
-    fs::write(stored.home.path("headers"), "X-Secret: hunter2\n").unwrap();
-    let notify = format!("[[notify]]\nurl = \"{url}\"\nheader_file = \"headers\"");
-    configure(&stored, "schedule = \"@every 1s\"", &notify);
-    let [there, away] = ["repository", "elsewhere"].map(|name| stored.home.path(name));
-    fs::rename(&there, &away).unwrap();
-    let mut daemon = Daemon::start(&stored.home);
-    daemon.log_line("job ended badly");
-    assert_eq!(daemon.ask("GET", "/readyz", &[], None).status, 503);
-    daemon.ask("GET", "/healthz", &[], None).is(200);
-    let failing = daemon.until("/api/v1/clusters/prod", |cluster| cluster["consecutive_failures"].as_u64() > Some(1));
-    assert_eq!(failing["state"], "failing");
-    assert!(failing["last_error"].as_str().unwrap().contains("repository"), "{failing:#}");
-    fs::rename(&away, &there).unwrap();
-    daemon.until("/api/v1/clusters/prod", |cluster| cluster["state"] == "ok");
-    daemon.until("/api/v1/clusters/prod", |_| daemon.ask("GET", "/readyz", &[], None).status == 200);
-    let patience = std::time::Duration::from_mins(1);
-    let event = |text: &str| -> Value {
-        serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap_or_else(|error| panic!("{error} {text}"))
-    };
-    let first = told.recv_timeout(patience).unwrap();
-    assert!(first.to_lowercase().contains("x-secret: hunter2"), "{first}");
-    let first = event(&first);
-    assert_eq!(
-        (&first["event"], &first["kind"], &first["cluster"]),
-        (&json!("failure"), &json!("backup"), &json!("prod"))
-    );
-    let recovered =
-        std::iter::from_fn(|| told.recv_timeout(patience).ok()).find(|text| event(text)["event"] == "recovery");
-    assert!(recovered.is_some());
-    let lines = daemon.stop().join("\n");
-    assert!(!lines.contains("hunter2") && !lines.contains("/hook"), "{lines}");
 }
 
 /// Figures as a parser of Prometheus' format reads them; each that is documented is there, and no other.
@@ -421,50 +354,6 @@ fn figures_are_what_the_documentation_says() {
     daemon.stop();
 }
 
-/// Stopped while it uploads slowly: it ends, and what is there is whole.
-#[test]
-fn a_stop_during_a_backup_leaves_no_half_of_it() {
-    let stored = Stored::empty();
-    configure(&stored, AT_ONCE, "");
-    let text = fs::read_to_string(stored.home.path("daemon.toml")).unwrap();
-    fs::write(
-        stored.home.path("daemon.toml"),
-        text.replace("key_file = \"key\"", "key_file = \"key\"\nlimit_upload = 1"),
-    )
-    .unwrap();
-    let mut daemon = Daemon::start(&stored.home);
-    let jobs = daemon.until("/api/v1/jobs?state=running", |jobs| !jobs.as_array().unwrap().is_empty());
-    let id = jobs[0]["id"].as_str().unwrap().to_owned();
-    // Who looks on is told of progress and of the end.
-    let address = daemon.address;
-    let watching = std::thread::spawn(move || {
-        let mut stream = std::net::TcpStream::connect(address).unwrap();
-        write!(
-            stream,
-            "GET /api/v1/jobs/{id}/events HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {ADMIN}\r\n\r\n"
-        )
-        .unwrap();
-        let mut text = String::new();
-        let mut buffer = [0; 4096];
-        while !text.contains("event: end") {
-            match stream.read(&mut buffer) {
-                Ok(0) | Err(_) => break,
-                Ok(read) => text.push_str(&String::from_utf8_lossy(&buffer[..read])),
-            }
-        }
-        text
-    });
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    daemon.signal("TERM");
-    assert_eq!(daemon.ended(), 0, "{}", daemon.logged.join("\n"));
-    let seen = watching.join().unwrap();
-    assert!(seen.contains("event: progress") && seen.contains("event: end"), "{seen}");
-    stored.zooark("check --read-data").ends(0);
-    let left = stored.snapshots().len();
-    assert!(left <= 1);
-    stored.zooark("backup zookeeper --cluster prod").ends(0);
-}
-
 #[test]
 fn the_description_is_as_it_was_pinned() {
     let stored = Stored::empty();
@@ -478,35 +367,4 @@ fn the_description_is_as_it_was_pinned() {
         now == pinned,
         "docs/openapi.json is not what the code says: look at it, then run this test with ZOOARK_UPDATE_REFERENCE=1"
     );
-}
-
-/// Two daemons on one repository: one works, the other follows when it is killed, and at once when it ends well.
-#[test]
-fn another_daemon_takes_over() {
-    let stored = Stored::empty();
-    let lease = "[leader]\nmode = \"repository\"\nlease = \"3s\"";
-    configure(&stored, "schedule = \"@every 1s\"\ninstant_first_backup = true", lease);
-    let mut first = Daemon::start(&stored.home);
-    first.until("/api/v1/clusters/prod", |cluster| cluster["state"] == "ok");
-    let text = fs::read_to_string(stored.home.path("daemon.toml")).unwrap().replace("\"state\"", "\"state-2\"");
-    fs::write(stored.home.path("daemon.toml"), text).unwrap();
-    let mut second = Daemon::start(&stored.home);
-    second.until("/api/v1/clusters/prod", |cluster| cluster["standby"] == true && cluster["last_snapshot"].is_object());
-    second.post("/api/v1/clusters/prod/backups", "{}").is(503);
-    std::thread::sleep(std::time::Duration::from_secs(4));
-    assert_eq!(second.get("/api/v1/jobs").is(200).json(), json!([]), "both work");
-    first.signal("KILL");
-    let killed = std::time::Instant::now();
-    first.ended();
-    second.log_line("leading=true");
-    // Two lease times, and what a busy machine adds.
-    assert!(killed.elapsed() < std::time::Duration::from_secs(30));
-    second.until("/api/v1/jobs?state=succeeded", |jobs| !jobs.as_array().unwrap().is_empty());
-
-    let third = Daemon::start(&stored.home);
-    third.until("/api/v1/clusters/prod", |cluster| cluster["standby"] == true);
-    second.stop();
-    third.until("/api/v1/clusters/prod", |cluster| cluster["standby"] == false);
-    third.stop();
-    stored.zooark("check --read-data").ends(0);
 }

@@ -39,6 +39,7 @@ mod sasl;
 mod scan;
 mod second_reader;
 mod service;
+mod service_described;
 mod setups;
 mod state;
 mod stores;

@@ -10,8 +10,9 @@ use engine::{Access, Repo, Silent, SnapshotRef};
 use repository::backend::StoreOptions;
 use repository::cache::CacheOptions;
 use repository::keys::{Credentials, KeyFile};
-use testing::server::{Client as JavaClient, Ensemble, Server, Setup, long, wait_until};
+use testing::server::{Client as JavaClient, Ensemble, Proxy, Server, Setup, long, wait_until};
 use zk_connect::Endpoint;
+use zk_connect::live::CreateMode;
 use zk_format::AclList;
 
 use crate::client::{extended, options};
@@ -135,7 +136,7 @@ fn a_restore_killed_anywhere_is_resumed() {
     hand.create("/closed", "c");
     let list = AclList::encode(&[zk_format::Acl { perms: 31, scheme: b"digest".to_vec(), id: b"bob:hash".to_vec() }]);
     for index in 0..500 {
-        hand.create_as(&format!("/closed/{index}"), "x", &list, zk_connect::live::CreateMode::Persistent);
+        hand.create_as(&format!("/closed/{index}"), "x", &list, CreateMode::Persistent);
     }
     drop(hand);
     let seen = java.dump().unwrap();
@@ -148,7 +149,7 @@ fn a_restore_killed_anywhere_is_resumed() {
     for writes in [1, 3, 9, 20, 60, 200, 400] {
         let before = target.zxid().unwrap().0;
         let mut running = start(&program, &format!("{line} --resume"));
-        let over = || target.zxid().is_ok_and(|zxid| zxid.0 >= before + 6 + writes);
+        let over = || target.zxid().is_ok_and(|zxid| zxid.0 >= before + 8 + writes);
         wait_until(Duration::from_mins(2), || over() || running.0.try_wait().is_ok_and(|ended| ended.is_some()))
             .unwrap();
         killed += usize::from(running.0.try_wait().unwrap().is_none());
@@ -195,4 +196,80 @@ fn a_restore_outlives_the_leader() {
     assert_restored(&seen, &java.dump().unwrap());
     assert_eq!(ended.code(), Some(0));
     assert_eq!(program.summary(&line, 0)["empty"], true);
+}
+
+/// Whoever holds `/zooark/lock` restores alone: another waits, in case that one was killed, and then says who it is.
+#[test]
+fn one_restores_at_a_time() {
+    let _turn = turn::take();
+    let program = Program::new();
+    let server = Server::start("3.9.4", extended()).unwrap();
+    let hand = Hand::of(&server);
+    hand.create("/app", "there");
+    let snapshot = program.back_up(&server);
+    hand.delete("/app");
+    let world = AclList::world();
+    hand.create("/zooark", "");
+    let says = r#"{"name":"01ARZ3NDEKTSV4RRFFQ69G5FAV","program":"zooark 1","host":"elsewhere","snapshot":"ff","since":"2026-01-01T00:00:00Z"}"#;
+    hand.create_as("/zooark/lock", says, &world, CreateMode::Ephemeral);
+    let line = format!("restore {snapshot} zk://{} --zk-auth-file auth --yes --no-safety-snapshot", server.address());
+    let refused = program.run(&line).ends(11);
+    assert!(refused.stderr.contains("elsewhere") && refused.stderr.contains("nothing was restored"), "{refused:?}");
+    assert!(hand.stat("/app").is_none());
+    // The other one ends while this one waits.
+    let mut waiting = start(&program, &line);
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(waiting.0.try_wait().unwrap().is_none() && hand.stat("/app").is_none());
+    hand.delete("/zooark/lock");
+    assert_eq!(waiting.0.wait().unwrap().code(), Some(0));
+    assert_eq!(hand.text("/app"), "there");
+    assert!(hand.stat("/zooark").is_none(), "the lock leaves nothing behind");
+    // What is ours is in no backup over the protocol, no restore, no delete and no comparison.
+    hand.create("/zooark", "");
+    hand.create("/zooark/kept", "x");
+    let seen = program.summary(&format!("backup zk://{} --zk-auth-file auth", server.address()), 0);
+    let listed = program.run(&format!("ls {}", seen["short_id"].as_str().unwrap())).ends(0).stdout;
+    assert!(listed.contains("app") && !listed.contains("zooark"), "{listed}");
+    let again = program.summary(&format!("{line} --delete --conflict overwrite --dry-run"), 0);
+    assert_eq!(again["empty"], true, "{again}");
+    let compared =
+        program.run(&format!("diff {snapshot} zk://{} --zk-auth-file auth", server.address())).ends(0).stdout;
+    assert!(compared.contains("/app") && !compared.contains("zooark"), "{compared}");
+    let with = program.back_up(&server);
+    assert!(program.run(&format!("ls {with}:/zooark")).ends(0).stdout.contains("kept"));
+    program.run(&format!("restore {with}:/zooark zk://{} --zk-auth-file auth --yes", server.address())).ends(2);
+}
+
+/// Cut off for longer than its session lives, a restore writes nothing more: somebody else may hold the lock by now.
+#[test]
+fn a_restore_that_loses_its_session_stops() {
+    let _turn = turn::take();
+    let program = Program::new();
+    let mut source = Server::start("3.9.4", extended()).unwrap();
+    let mut java = JavaClient::connect("3.9.4", &source.address()).unwrap();
+    java.workload(8_000).unwrap();
+    let seen = java.dump().unwrap();
+    let snapshot = program.back_up(&source);
+    source.stop().unwrap();
+    let target = Server::start("3.9.4", extended().line("maxSessionTimeout=4000")).unwrap();
+    let proxy = Proxy::start(target.port()).unwrap();
+    let line = |place: &str| {
+        format!("restore {snapshot} zk://{place} --zk-auth-file auth --yes --no-safety-snapshot --conflict overwrite")
+    };
+    let begun = target.status().unwrap().nodes;
+    let mut running = start(&program, &line(&proxy.address()));
+    wait_until(Duration::from_mins(2), || target.status().is_ok_and(|status| status.nodes > begun + 20)).unwrap();
+    proxy.sever(true);
+    // The server ends the session, and the lock goes.
+    wait_until(Duration::from_secs(30), || Hand::of(&target).stat("/zooark/lock").is_none()).unwrap();
+    assert!(running.0.try_wait().unwrap().is_none(), "it was to be in the middle");
+    let nodes = target.status().unwrap().nodes;
+    proxy.sever(false);
+    assert_eq!(running.0.wait().unwrap().code(), Some(1));
+    assert_eq!(target.status().unwrap().nodes, nodes, "it wrote without the lock");
+    // The same goes on where it stopped.
+    let restored = program.summary(&format!("{} --resume", line(&proxy.address())), 0);
+    assert_eq!(restored["verified"], true, "{restored}");
+    java.run(&format!("connect a {}", target.address())).unwrap();
+    assert_restored(&seen, &java.dump().unwrap());
 }

@@ -102,6 +102,13 @@ fn what_may_not_be_read_is_said_each_time() {
     assert_as_scanned(&home, &after, &source, "scanned");
     assert_eq!(strict.stop(), 0);
 
+    // Of nodes that it may not read nobody tells it: what a watch told is no exact state to it.
+    let anybody = Watch::start_as_anybody(&home, &source, "--interval 100ms");
+    anybody.up_to(set(&server, "/open/1", "scanned or told"));
+    let told = anybody.up_to(set(&server, "/open/1", "told"));
+    assert_eq!((&told["method"], &told["consistency"]), (&"watch".into(), &"fuzzy".into()), "{told}");
+    assert_eq!(anybody.stop(), 0);
+
     create(&server, "/closed", &closed);
     let lenient = Watch::start_as_anybody(&home, &source, "--interval 100ms --scan-every 1s --allow-partial");
     let partial = lenient.next();

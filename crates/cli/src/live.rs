@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use engine::live::LiveSettings;
+use engine::live::{LiveSettings, USUAL_RATE};
 use engine::secrets;
 use secrecy::ExposeSecret as _;
 use zk_connect::live::{SaslUser, TlsFiles};
@@ -12,8 +12,6 @@ use crate::exit::usage;
 use crate::settings::Layer;
 
 const HEADING: &str = "Live ensembles";
-/// Znodes a second that are read unless something else is said: see `docs/decisions/0007`.
-const USUAL_RATE: u32 = 50_000;
 
 /// The flags of every command that talks to servers.
 #[derive(Clone, Debug, Default, clap::Args)]

@@ -141,7 +141,7 @@ impl Monitor for Progress {
 fn bar(phase: Phase, unit: Unit, total: Option<u64>) -> ProgressBar {
     let (amount, rate) = match unit {
         Unit::Bytes => ("{binary_bytes}/{binary_total_bytes}", "{binary_bytes_per_sec}"),
-        Unit::Nodes | Unit::Transactions | Unit::Snapshots => ("{human_pos}/{human_len}", "{per_sec:.0}"),
+        Unit::Nodes | Unit::Transactions | Unit::Snapshots | Unit::Packs => ("{human_pos}/{human_len}", "{per_sec:.0}"),
     };
     let template = match total {
         Some(_) => format!("{{prefix:10}} {{wide_bar}} {amount}  {rate}  {{eta}} left"),
@@ -170,6 +170,7 @@ const fn unit_name(unit: Unit) -> &'static str {
         Unit::Bytes => "bytes",
         Unit::Transactions => "transactions",
         Unit::Snapshots => "snapshots",
+        Unit::Packs => "packs",
     }
 }
 

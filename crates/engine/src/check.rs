@@ -1,10 +1,11 @@
 //! Checking a repository, with findings and numbers as documented JSON has them.
 
-use repository::SnapshotId;
-use repository::check::{self, CheckOptions, CheckStats, Finding, ReadData, Severity};
+use repository::check::{self, CheckOptions, CheckStats, Finding, ReadData, Severity, Stage};
+use repository::{RepositoryError, SnapshotId};
 use serde::Serialize;
 
-use crate::error::EngineError;
+use crate::error::{EngineError, ErrorKind};
+use crate::monitor::{Cancelled, Monitor, Phase, Unit};
 use crate::repo::{Repo, now};
 
 /// Something that is not as it should be.
@@ -22,33 +23,6 @@ pub struct FindingReport {
     pub remedy: String,
     /// Snapshots that it harms.
     pub snapshots: Vec<String>,
-}
-
-/// The numbers of a check.
-#[derive(Clone, Debug, Serialize)]
-pub struct CheckSummary {
-    /// Objects of all kinds.
-    pub objects: u64,
-    /// Snapshots.
-    pub snapshots: u64,
-    /// Packs.
-    pub packs: u64,
-    /// Their bytes.
-    pub pack_bytes: u64,
-    /// Packs that no snapshot needs.
-    pub unused_packs: u64,
-    /// Their bytes.
-    pub unused_bytes: u64,
-    /// Packs read in full.
-    pub packs_read: u64,
-    /// Blobs verified.
-    pub blobs_read: u64,
-    /// Snapshots added up.
-    pub digests: u64,
-    /// Findings of damage.
-    pub damage: u64,
-    /// Other findings.
-    pub notices: u64,
 }
 
 /// Which packs are read in full.
@@ -95,10 +69,60 @@ impl Subset {
 pub fn run(
     repo: &Repo,
     options: &CheckOptions,
+    monitor: &dyn Monitor,
     show: &mut dyn FnMut(FindingReport),
-) -> Result<CheckSummary, EngineError> {
-    let stats = check::check(repo.repository(), options, &mut |finding| show(report(finding)))?;
-    Ok(summary(&stats))
+) -> Result<CheckStats, EngineError> {
+    let mut told = Told { monitor, stage: None, done: 0 };
+    let checked = check::check_stepped(
+        repo.repository(),
+        options,
+        &mut |finding| show(report(finding)),
+        &mut |stage, done, total| told.step(stage, done, total),
+    );
+    told.end();
+    match checked {
+        Err(RepositoryError::Stopped) => Err(EngineError::with(
+            ErrorKind::Interrupted,
+            "the check was stopped: what it found until then is said, and nothing of the rest",
+            Cancelled,
+        )),
+        checked => Ok(checked?),
+    }
+}
+
+/// How far it is, as monitors are told.
+struct Told<'m> {
+    monitor: &'m dyn Monitor,
+    stage: Option<Stage>,
+    done: u64,
+}
+
+impl Told<'_> {
+    const fn phase(stage: Stage) -> Phase {
+        match stage {
+            Stage::Footers => Phase::Searching,
+            Stage::Packs => Phase::Reading,
+            Stage::Snapshots => Phase::Verifying,
+        }
+    }
+
+    fn step(&mut self, stage: Stage, done: u64, total: u64) -> Result<(), RepositoryError> {
+        if self.stage != Some(stage) {
+            self.end();
+            (self.stage, self.done) = (Some(stage), 0);
+            let unit = if stage == Stage::Snapshots { Unit::Snapshots } else { Unit::Packs };
+            self.monitor.begin(Self::phase(stage), unit, Some(total));
+        }
+        self.monitor.advance(Self::phase(stage), done.saturating_sub(self.done));
+        self.done = done;
+        self.monitor.check().map_err(|Cancelled| RepositoryError::Stopped)
+    }
+
+    fn end(&mut self) {
+        if let Some(stage) = self.stage.take() {
+            self.monitor.end(Self::phase(stage));
+        }
+    }
 }
 
 fn report(finding: Finding) -> FindingReport {
@@ -109,22 +133,6 @@ fn report(finding: Finding) -> FindingReport {
     let Finding { object, problem, meaning, remedy, snapshots, .. } = finding;
     let snapshots = snapshots.iter().map(SnapshotId::to_string).collect();
     FindingReport { severity, object, problem, meaning, remedy, snapshots }
-}
-
-const fn summary(stats: &CheckStats) -> CheckSummary {
-    CheckSummary {
-        objects: stats.objects,
-        snapshots: stats.snapshots,
-        packs: stats.packs,
-        pack_bytes: stats.pack_bytes,
-        unused_packs: stats.unused_packs,
-        unused_bytes: stats.unused_bytes,
-        packs_read: stats.packs_read,
-        blobs_read: stats.blobs_read,
-        digests: stats.digests,
-        damage: stats.damage,
-        notices: stats.notices,
-    }
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::filter::Filter;
 use crate::live::LiveSettings;
 use crate::live::stream::Stream;
 use crate::monitor::{Monitor, Phase, Unit};
+use crate::own::{is_own, is_read};
 use crate::state::StateRecords;
 use crate::tree::SnapshotTree;
 use crate::znode::Znode;
@@ -135,7 +136,7 @@ pub fn endpoint<'r>(
         Endpoint::Live(spec) => {
             let wanted = |path: &[u8]| {
                 let on_the_way = is_within(path, &options.path) || is_within(&options.path, path);
-                on_the_way && (options.filter.selects(path) || options.filter.leads_to(path))
+                on_the_way && is_read(&options.filter, path)
             };
             let stream = Stream::read(spec, live, &wanted, monitor)?;
             if let Some((low, high)) = stream.moments {
@@ -328,7 +329,8 @@ fn classify(
     data_hidden: bool,
 ) -> Option<Result<Difference, Difference>> {
     let node = old.as_ref().or(new.as_ref())?;
-    if !is_within(&node.path, &options.path) || path::is_volatile(&node.path) || !options.filter.selects(&node.path) {
+    let left_out = path::is_volatile(&node.path) || is_own(&node.path);
+    if left_out || !is_within(&node.path, &options.path) || !options.filter.selects(&node.path) {
         return None;
     }
     let change = match (&old, &new) {

@@ -21,6 +21,7 @@ pub mod inspect;
 pub mod keys;
 pub mod live;
 pub mod monitor;
+pub mod own;
 pub mod pipeline;
 pub mod prune;
 pub mod reference;

@@ -53,6 +53,8 @@ pub enum Unit {
     Transactions,
     /// Snapshots.
     Snapshots,
+    /// Packs of the repository.
+    Packs,
 }
 
 /// Told what happens; asked whether to go on. Called from several threads.

@@ -3,10 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use zk_format::Zxid;
+use zk_format::{Zxid, path};
+
+use crate::error::{EngineError, ErrorKind};
 
 /// A snapshot as somebody wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +127,22 @@ impl FromStr for SnapshotPath {
     }
 }
 
+/// The path of a node as somebody typed it: `""` and `/` are the root, one slash at the end is forgiven. Whatever a server ever
+/// stored can be named, also what today's refuse to create.
+pub fn node_path(given: &str) -> Result<Vec<u8>, EngineError> {
+    let bytes = given.strip_suffix('/').unwrap_or(given).as_bytes();
+    path::validate_stored(bytes)
+        .map_err(|error| EngineError::new(ErrorKind::Usage, format!("{given:?} is no path of a znode: {error}")))?;
+    Ok(bytes.to_vec())
+}
+
+/// What JSON has beside a path that is not text. Bytes that are no path name no node.
+pub fn base64_bytes(given: &str) -> Result<Vec<u8>, EngineError> {
+    STANDARD.decode(given).map_err(|error| {
+        EngineError::new(ErrorKind::Usage, format!("{given:?} is no base64 of the path of a znode: {error}"))
+    })
+}
+
 impl fmt::Display for SnapshotRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -144,6 +164,18 @@ impl fmt::Display for SnapshotPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_are_what_servers_store() {
+        let path = |given: &str| node_path(given).ok();
+        assert_eq!((path(""), path("/"), path("/a/")), (Some(vec![]), Some(vec![]), Some(b"/a".to_vec())));
+        assert_eq!(path("/\u{e000}").as_deref(), Some("/\u{e000}".as_bytes()));
+        for wrong in ["a", "//", "/a//b", "/a/../b", "/.", "/a\0", "/\u{1}"] {
+            assert_eq!(node_path(wrong).unwrap_err().kind, ErrorKind::Usage, "{wrong:?}");
+        }
+        assert_eq!(base64_bytes("L2H/").ok(), Some(b"/a\xff".to_vec()));
+        assert!(base64_bytes("%").is_err());
+    }
 
     #[test]
     fn every_form_reads_back() {

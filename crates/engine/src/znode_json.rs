@@ -3,7 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
+use zk_format::path::display;
 
+use crate::diff::{Change, Difference};
 use crate::znode::{Znode, perms_text};
 
 /// One entry of an ACL.
@@ -56,14 +58,63 @@ pub struct ZnodeJson {
     pub ttl_ms: Option<u64>,
 }
 
+/// How one node differs, with the nodes but for their data.
+#[derive(Debug, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each tells one way to differ, and they combine")]
+pub struct DifferenceJson {
+    /// The node.
+    pub path: String,
+    /// The exact bytes, where the shown path is not them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_base64: Option<String>,
+    /// `created`, `changed` or `deleted`.
+    pub change: Change,
+    /// Its data differs.
+    pub data: bool,
+    /// Its ACL differs.
+    pub acl: bool,
+    /// Its type or owner differs.
+    pub kind: bool,
+    /// It was deleted and created again.
+    pub recreated: bool,
+    /// Before.
+    pub old: Option<ZnodeJson>,
+    /// After.
+    pub new: Option<ZnodeJson>,
+}
+
+impl From<&Difference> for DifferenceJson {
+    fn from(difference: &Difference) -> Self {
+        let shown = |node: &Option<Znode>| node.as_ref().map(|node| json(node, false));
+        let (path, path_base64) = shown_path(difference.path());
+        Self {
+            path,
+            path_base64,
+            change: difference.change,
+            data: difference.data,
+            acl: difference.acl,
+            kind: difference.kind,
+            recreated: difference.recreated,
+            old: shown(&difference.old),
+            new: shown(&difference.new),
+        }
+    }
+}
+
+/// A path for people, and its bytes where those are not the same.
+pub fn shown_path(path: &[u8]) -> (String, Option<String>) {
+    let shown = display(path).to_string();
+    let exact = path.is_empty() || shown.as_bytes() == path;
+    (shown, (!exact).then(|| STANDARD.encode(path)))
+}
+
 /// The fields; `with_data` whether the data is one of them.
 pub fn json(node: &Znode, with_data: bool) -> ZnodeJson {
     let acl = node.acl.as_ref().map(|_| acl(node));
-    let path = node.shown_path();
-    let exact = node.path.is_empty() || path.as_bytes() == node.path;
+    let (path, path_base64) = shown_path(&node.path);
     ZnodeJson {
         path,
-        path_base64: (!exact).then(|| STANDARD.encode(&node.path)),
+        path_base64,
         data: with_data.then(|| node.data.as_ref().map(|data| STANDARD.encode(data))),
         data_bytes: node.data.as_ref().map(|data| data.len() as u64),
         acl,

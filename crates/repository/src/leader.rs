@@ -1,4 +1,5 @@
-//! Which of several daemons works: a lease in the repository that one of them holds and renews, and others wait for.
+//! Which of several daemons works: a lease in the repository that one of them holds and renews, and others wait for; and what
+//! the next one has to know.
 //!
 //! Terms are objects `lease/leader-<term>`, each created by whoever leads in it. The holder creates the next one before its time
 //! is over, counted by its own clock from before it asked for the last. Whoever waits counts by its own clock how long the newest
@@ -7,6 +8,7 @@
 //! A store that creates exclusively lets one of two have a term. On one that does not, each writes a name of its own, waits, and
 //! the first name of the newest term counts: two may then overlap for a moment, which backups survive.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,12 +17,14 @@ use ulid::Ulid;
 
 use crate::backend::{Store, StoreError};
 use crate::error::RepositoryError;
+use crate::ids::IdentityKeys;
 use crate::repository::Repository;
 
 const FOLDER: &str = "lease/";
 const PREFIX: &str = "lease/leader-";
 const HELD: &[u8] = b"held";
 const FREE: &[u8] = b"free";
+const PAUSED: &[u8] = b"paused";
 /// Longer content is not ours.
 const LIMIT: u64 = 64;
 /// The shortest lease: a renewal needs a few requests.
@@ -60,10 +64,40 @@ struct Newest {
 
 impl Repository {
     /// One more that would like to lead. Leases shorter than [`SHORTEST`] are as long as that.
-    pub fn candidate(&self, lease: Duration) -> Candidate {
-        let exclusive = self.config().store.creates_exclusively;
-        Candidate { store: self.store().clone(), exclusive, lease: lease.max(SHORTEST), held: None, seen: None }
+    pub async fn candidate(&self, lease: Duration) -> Result<Candidate, RepositoryError> {
+        let exclusive = self.shared.creates_exclusively().await?;
+        let store = self.store().clone();
+        Ok(Candidate { store, exclusive, lease: lease.max(SHORTEST), held: None, seen: None })
     }
+
+    /// Says, to whoever leads after this one, that the backups of a cluster are set aside, or that they are not.
+    pub async fn set_paused(&self, cluster: &str, paused: bool) -> Result<(), RepositoryError> {
+        let path = paused_path(self.identity(), cluster);
+        if paused {
+            self.store().put(&path, Bytes::from_static(PAUSED)).await?;
+        } else {
+            self.store().delete(&path).await?;
+        }
+        Ok(())
+    }
+
+    /// Which of these clusters are said to be set aside.
+    pub async fn paused<'c>(
+        &self,
+        clusters: impl Iterator<Item = &'c str>,
+    ) -> Result<BTreeSet<&'c str>, RepositoryError> {
+        let listed = self.store().list_sorted(FOLDER).await?;
+        let is_there = |cluster: &&str| {
+            let path = paused_path(self.identity(), cluster);
+            listed.iter().any(|object| object.path == path)
+        };
+        Ok(clusters.filter(is_there).collect())
+    }
+}
+
+/// A bucket does not tell names.
+fn paused_path(keys: &IdentityKeys, cluster: &str) -> String {
+    format!("{FOLDER}paused-{}", keys.restored_id(&[cluster.as_bytes()]))
 }
 
 impl Candidate {

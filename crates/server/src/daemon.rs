@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
 use engine::report::SnapshotInfo;
+use engine::repository::Snapshot;
 use engine::snapshots::{self, Scope};
 use engine::{EngineError, Repo, Silent};
 use jiff::Timestamp;
 use tokio::sync::Mutex as Turn;
 
-use crate::config::{ClusterConfig, Config, Surroundings};
-use crate::jobs::{Job, Jobs};
-use crate::metrics::Metrics;
+use crate::config::{ClusterConfig, Config, LeaderMode, Occasion, Surroundings};
+use crate::jobs::{Job, JobState, Jobs};
+use crate::metrics::{Metrics, zxid};
 use crate::notify::{Message, Notifier};
 use crate::planner::{Planner, Rule, Task, Work};
 use crate::repos::Repos;
@@ -49,6 +50,10 @@ pub struct Status {
     pub last_error: Option<String>,
     /// Its newest snapshot, whatever it is worth.
     pub latest: Option<SnapshotInfo>,
+    /// Whether any of its snapshots is held back until somebody decides: nothing is forgotten meanwhile.
+    pub suspect: bool,
+    /// The highest zxid that a backup read, whether or not anything had changed.
+    pub read_up_to: Option<u64>,
     /// Whether somebody was told that it is too old.
     pub told_of_age: bool,
 }
@@ -118,7 +123,7 @@ impl Daemon {
             turns: Mutex::default(),
             upkeep: Turn::default(),
             restoring: Turn::default(),
-            notifier: Notifier::start(),
+            notifier: Notifier::default(),
             leading: Mutex::new(leading),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -143,18 +148,12 @@ impl Daemon {
         Arc::clone(&self.holding.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Another configuration holds from now on. What runs goes on as it was begun. What held before has to be dropped where
-    /// blocking is allowed.
-    #[must_use]
-    pub fn replace(&self, holding: Holding) -> Arc<Holding> {
+    /// Another configuration holds from now on. What runs goes on as it was begun.
+    pub fn replace(&self, holding: Holding) {
         let next = planner(&holding.config, &lock(&self.state), Timestamp::now());
-        let before = {
-            let mut held = self.holding.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *held, Arc::new(holding))
-        };
+        *self.holding.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(holding);
         lock(&self.planner).replace(next);
         self.introduce();
-        before
     }
 
     /// The tasks and when they are due.
@@ -231,16 +230,51 @@ impl Daemon {
         self.look(&repo, &holding)
     }
 
+    /// Sets a cluster's schedules aside, or lets them hold again; where several daemons share the work, for all of them. Blocks.
+    pub fn set_paused(&self, cluster: &str, paused: bool) -> Result<(), EngineError> {
+        let holding = self.holding();
+        if holding.config.leader.mode == LeaderMode::Repository {
+            let repo = holding.repos.primary()?;
+            repo.block_on(repo.repository().set_paused(cluster, paused))?;
+        }
+        self.note_paused(cluster, paused);
+        Ok(())
+    }
+
+    fn note_paused(&self, cluster: &str, paused: bool) {
+        if self.remembered(cluster).paused != paused {
+            tracing::info!(cluster, paused, "schedules");
+        }
+        self.remember(cluster, |known| known.paused = paused);
+        self.planner().pause(cluster, paused, Timestamp::now());
+        self.metrics.of_cluster("zooark_paused", cluster, u64::from(paused));
+    }
+
+    /// What another daemon set aside is set aside here. Blocks.
+    fn learn_pauses(&self, repo: &Repo, holding: &Holding) -> Result<(), EngineError> {
+        if holding.config.leader.mode == LeaderMode::None {
+            return Ok(());
+        }
+        let names = || holding.config.clusters.iter().map(|cluster| cluster.name.as_str());
+        let paused = repo.block_on(repo.repository().paused(names()))?;
+        for name in names().filter(|name| self.remembered(name).paused != paused.contains(name)) {
+            self.note_paused(name, paused.contains(name));
+        }
+        Ok(())
+    }
+
     fn look(&self, repo: &Repo, holding: &Holding) -> Result<(), EngineError> {
+        self.learn_pauses(repo, holding)?;
         let all = snapshots::list(repo, &Scope::default(), &Silent::default())?;
         for cluster in &holding.config.clusters {
             let own = all.iter().filter(|snapshot| snapshot.manifest.body.fields.cluster == cluster.name);
             let mut infos =
                 own.clone().filter(|snapshot| !engine::backup::is_before_restore(&snapshot.manifest.body.fields));
             let latest = infos.next_back();
+            let suspect = own.clone().any(Snapshot::is_suspect);
             let added = own.map(|snapshot| snapshot.manifest.body.fields.counters.added_bytes).sum();
             let info = latest.map(snapshots::info);
-            self.metrics.snapshots(&cluster.name, info.as_ref(), added);
+            self.metrics.snapshots(&cluster.name, info.as_ref(), suspect, added);
             if let Some(latest) = latest {
                 let tables = latest.manifest.tables();
                 self.metrics.of_cluster("zooark_runs_in_stack", &cluster.name, tables.len() as u64);
@@ -251,7 +285,11 @@ impl Daemon {
                 let time = info.time;
                 self.remember(&cluster.name, |known| known.last_success = known.last_success.max(Some(time)));
             }
-            self.change_status(&cluster.name, |status| status.latest = info);
+            self.change_status(&cluster.name, |status| {
+                status.read_up_to = status.read_up_to.max(info.as_ref().and_then(|info| zxid(&info.zxid_high)));
+                status.suspect = suspect;
+                status.latest = info;
+            });
         }
         Ok(())
     }
@@ -272,15 +310,15 @@ impl Daemon {
             if too_old && !told && self.is_leading() {
                 let text = format!("cluster {} was last backed up {seconds} s ago", cluster.name);
                 tracing::warn!(cluster = cluster.name, "{text}");
-                let message = self.message(crate::config::Occasion::Age, Some(&cluster.name), text);
-                self.notifier.tell(&holding.config.notify, message);
+                let message = self.message(Occasion::Age, Some(&cluster.name), text);
+                self.notifier.tell(&holding.config.notify, &message);
             }
             self.change_status(&cluster.name, |status| status.told_of_age = too_old);
         }
     }
 
     /// A message about a cluster.
-    pub fn message(&self, event: crate::config::Occasion, cluster: Option<&str>, text: String) -> Message {
+    pub fn message(&self, event: Occasion, cluster: Option<&str>, text: String) -> Message {
         let known = cluster.map(|cluster| self.remembered(cluster)).unwrap_or_default();
         let now = Timestamp::now();
         Message {
@@ -357,10 +395,16 @@ impl Daemon {
                 kind: Some(kind),
                 job_id: Some(view.id.clone()),
                 state: Some(state),
-                ..self.message(crate::config::Occasion::Failure, cluster, text)
+                ..self.message(Occasion::Failure, cluster, text)
             };
-            self.notifier.tell(&self.holding().config.notify, message);
+            // Of retries and of what fails again and again, somebody hears once in a while.
+            if self.notifier.is_news(cluster, kind) {
+                self.notifier.tell(&self.holding().config.notify, &message);
+            }
         } else {
+            if outcome.state == JobState::Succeeded {
+                self.notifier.went_well(cluster, kind);
+            }
             tracing::info!(
                 job = view.id,
                 kind,
@@ -381,8 +425,8 @@ impl Daemon {
     /// Tells that a cluster is backed up again after failures.
     pub fn tell_recovery(&self, cluster: &str, failures: u32) {
         let text = format!("cluster {cluster} is backed up again after {failures} failures");
-        let message = self.message(crate::config::Occasion::Recovery, Some(cluster), text);
-        self.notifier.tell(&self.holding().config.notify, message);
+        let message = self.message(Occasion::Recovery, Some(cluster), text);
+        self.notifier.tell(&self.holding().config.notify, &message);
     }
 }
 

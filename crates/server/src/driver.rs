@@ -1,14 +1,17 @@
 //! What begins jobs: the clock, and those who ask.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{EngineError, ErrorKind};
 use jiff::Timestamp;
+use zk_connect::Endpoint;
 
-use crate::config::Full;
+use crate::config::{ClusterConfig, Full};
 use crate::daemon::{Daemon, Holding};
 use crate::jobs::{Job, JobKind, JobState};
+use crate::metrics::zxid;
 use crate::planner::{Reason, Task, Work};
 use crate::work::restore::Planned;
 use crate::work::{Outcome, backup, restore, upkeep};
@@ -104,19 +107,14 @@ async fn back_up(daemon: &Arc<Daemon>, name: &str, job: &Arc<Job>, full: Option<
         note(daemon, name, &outcome);
         outcome
     };
-    drop_elsewhere(Arc::clone(&holding));
     if matches!(outcome.state, JobState::Succeeded | JobState::Incomplete) {
         forget(daemon, &holding, name).await;
         // The next backup does not wait for it.
         let (own, held, name) = (Arc::clone(daemon), Arc::clone(&holding), name.to_owned());
-        tokio::spawn(async move {
-            copy(&own, &held, &name).await;
-            drop_elsewhere(held);
-        });
+        tokio::spawn(async move { copy(&own, &held, &name).await });
     }
     let own = Arc::clone(daemon);
     let _ = tokio::task::spawn_blocking(move || own.survey()).await;
-    drop_elsewhere(holding);
     outcome
 }
 
@@ -133,7 +131,11 @@ fn note(daemon: &Daemon, name: &str, outcome: &Outcome) {
                     known.last_success = Some(now);
                 }
             });
-            daemon.change_status(name, |status| status.last_error = None);
+            let read_up_to = outcome.result.as_ref().and_then(|result| zxid(result.get("zxid_high")?.as_str()?));
+            daemon.change_status(name, |status| {
+                status.last_error = None;
+                status.read_up_to = status.read_up_to.max(read_up_to);
+            });
             if before.failures > 0 {
                 daemon.tell_recovery(name, before.failures);
             }
@@ -157,7 +159,7 @@ async fn copy(daemon: &Arc<Daemon>, holding: &Arc<Holding>, name: &str) {
         if daemon.jobs.active(JobKind::Copy, Some(name)).is_some() {
             return;
         }
-        let job = daemon.jobs.add(JobKind::Copy, Some(name), Reason::Schedule);
+        let job = daemon.jobs.add_about(JobKind::Copy, Some(name), Some(&target), Reason::Schedule);
         let (held, own, cluster) = (Arc::clone(holding), name.to_owned(), cluster.clone());
         daemon
             .run_job(&job, move |job| {
@@ -184,49 +186,78 @@ async fn forget(daemon: &Arc<Daemon>, holding: &Arc<Holding>, name: &str) {
         .await;
 }
 
+/// Checks or prunes the primary repository, and after it the cluster's copies, each as a job of its own.
 async fn keep_up(daemon: &Arc<Daemon>, task: &Task, job: &Arc<Job>) -> Outcome {
     let holding = daemon.holding();
     let cluster = holding.cluster(&task.cluster).cloned();
     // Backups go on meanwhile.
     let _upkeep = daemon.upkeep.lock().await;
-    let (held, work, name) = (Arc::clone(&holding), task.work, task.cluster.clone());
-    let outcome = if work == Work::Check {
+    let outcome = keep_up_one(daemon, &holding, task, cluster.clone(), None, job).await;
+    for copy in cluster.iter().flat_map(|cluster| cluster.copies.clone()) {
+        if outcome.state == JobState::Cancelled || daemon.is_stopping() {
+            break;
+        }
+        let job = daemon.jobs.add_about(job.view().kind, Some(&task.cluster), Some(&copy), job.view().reason);
+        keep_up_one(daemon, &holding, task, cluster.clone(), Some(copy), &job).await;
+    }
+    outcome
+}
+
+async fn keep_up_one(
+    daemon: &Arc<Daemon>,
+    holding: &Arc<Holding>,
+    task: &Task,
+    cluster: Option<ClusterConfig>,
+    copy: Option<String>,
+    job: &Arc<Job>,
+) -> Outcome {
+    let (held, name) = (Arc::clone(holding), task.cluster.clone());
+    let open = move || match &copy {
+        Some(copy) => held.repos.copy(copy),
+        None => held.repos.primary(),
+    };
+    if task.work == Work::Check {
         daemon
             .run_job(job, move |job| {
                 let config = cluster.and_then(|cluster| cluster.check).ok_or_else(|| gone(&name))?;
-                upkeep::check(&*held.repos.primary()?, &config, job)
+                upkeep::check(&*open()?, &config, job)
             })
             .await
     } else {
         daemon
             .run_job(job, move |job| {
                 let config = cluster.and_then(|cluster| cluster.prune).ok_or_else(|| gone(&name))?;
-                upkeep::prune(&*held.repos.primary()?, &config, job)
+                upkeep::prune(&*open()?, &config, job)
             })
             .await
-    };
-    drop_elsewhere(holding);
-    outcome
+    }
 }
 
-/// Applies a plan. Nothing else happens to that cluster meanwhile, and nothing is pruned.
+/// The clusters that a restore concerns: the snapshot's, and those that are read from where it goes.
+fn concerned(holding: &Holding, planned: &Planned) -> BTreeSet<String> {
+    let reads = |cluster: &&ClusterConfig| match Endpoint::parse(&cluster.source) {
+        Ok(Endpoint::Live(spec)) => spec.hosts.iter().any(|host| planned.hosts().contains(host)),
+        _ => false,
+    };
+    let others = holding.config.clusters.iter().filter(reads).map(|cluster| cluster.name.clone());
+    others.chain([planned.cluster.clone()]).collect()
+}
+
+/// Applies a plan. Nothing else happens to the clusters that it concerns meanwhile, and nothing is pruned.
 pub fn apply(daemon: &Arc<Daemon>, planned: Arc<Planned>) -> Arc<Job> {
     let job = daemon.jobs.add(JobKind::Restore, Some(&planned.cluster), Reason::Request);
     let (own, handed) = (Arc::clone(daemon), Arc::clone(&job));
     tokio::spawn(async move {
         let holding = own.holding();
-        let turn = own.turn(&planned.cluster);
         // A long check must not keep the cluster's backups waiting.
         let _upkeep = own.upkeep.lock().await;
-        let _turn = turn.lock().await;
+        let mut turns = Vec::new();
+        // By name, so that two that want the same do not wait for each other.
+        for name in concerned(&holding, &planned) {
+            turns.push(own.turn(&name).lock_owned().await);
+        }
         let held = Arc::clone(&holding);
         own.run_job(&handed, move |job| restore::apply(&*held.repos.primary()?, &planned, job)).await;
-        drop_elsewhere(holding);
     });
     job
-}
-
-/// The last owner of an open repository must not be a thread that drives asynchronous work.
-fn drop_elsewhere(holding: Arc<Holding>) {
-    tokio::task::spawn_blocking(move || drop(holding));
 }

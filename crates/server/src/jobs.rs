@@ -97,7 +97,7 @@ impl JobState {
 pub struct ProgressView {
     /// `reading`, `uploading`, …
     pub phase: &'static str,
-    /// What is counted: `nodes`, `bytes`, `transactions`, `snapshots`.
+    /// What is counted: `nodes`, `bytes`, `transactions`, `snapshots`, `packs`.
     pub unit: &'static str,
     /// So much of it is done.
     pub done: u64,
@@ -123,6 +123,8 @@ pub struct JobView {
     pub kind: JobKind,
     /// For which cluster.
     pub cluster: Option<String>,
+    /// The `[[copy]]` it is about; null of the primary repository.
+    pub repository: Option<String>,
     /// How far it is.
     pub state: JobState,
     /// `schedule`, `retry` or `request`.
@@ -224,6 +226,7 @@ impl Monitor for Job {
             Unit::Bytes => "bytes",
             Unit::Transactions => "transactions",
             Unit::Snapshots => "snapshots",
+            Unit::Packs => "packs",
         };
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).entry(phase.name()).or_insert_with(Instant::now);
         self.change(|view| view.progress = Some(ProgressView { phase: phase.name(), unit, done: 0, total }));
@@ -288,10 +291,22 @@ impl Jobs {
 
     /// A new one, queued. The oldest that are over are given up for it.
     pub fn add(&self, kind: JobKind, cluster: Option<&str>, reason: Reason) -> Arc<Job> {
+        self.add_about(kind, cluster, None, reason)
+    }
+
+    /// The same about a `[[copy]]`.
+    pub fn add_about(
+        &self,
+        kind: JobKind,
+        cluster: Option<&str>,
+        repository: Option<&str>,
+        reason: Reason,
+    ) -> Arc<Job> {
         let view = JobView {
             id: ulid::Ulid::generate().to_string(),
             kind,
             cluster: cluster.map(ToOwned::to_owned),
+            repository: repository.map(ToOwned::to_owned),
             state: JobState::Queued,
             reason,
             queued_at: Timestamp::now(),

@@ -61,7 +61,11 @@ async fn turn(
             Ok(repo) => repo,
             Err(error) => return (candidate, Err(error)),
         };
-        let mut candidate = candidate.unwrap_or_else(|| repo.repository().candidate(lease));
+        let candidate = candidate.map_or_else(|| repo.block_on(repo.repository().candidate(lease)), Ok);
+        let mut candidate = match candidate {
+            Ok(candidate) => candidate,
+            Err(error) => return (None, Err(error.into())),
+        };
         let turned =
             if resign { repo.block_on(candidate.resign()) } else { repo.block_on(candidate.turn()).map(|_| ()) };
         (Some(candidate), turned.map_err(EngineError::from))

@@ -4,7 +4,8 @@
 //! - [`schedule`] and [`planner`] decide what is due, as functions of a moment; [`driver`] begins it.
 //! - [`leader`] settles which of several daemons works.
 //! - [`jobs`] are what runs, [`work`] what they do; [`daemon`] is what all of them share.
-//! - [`api`] is what others see of it, [`metrics`] its figures, [`notify`] whom it tells.
+//! - [`api`] is what others see of it, [`metrics`] its figures, [`notify`] whom it tells; [`lag`] asks how far ensembles have
+//!   gone on since.
 //! - [`state`] survives a restart; [`repos`] keeps repositories open.
 //! - [`serve`] is the life of the process.
 
@@ -13,6 +14,7 @@ pub mod config;
 pub mod daemon;
 pub mod driver;
 pub mod jobs;
+pub mod lag;
 pub mod leader;
 pub mod metrics;
 pub mod notify;

@@ -54,6 +54,11 @@ pub const ALL: &[Named] = &[
     gauge("zooark_last_success_timestamp_seconds", Unit::Seconds, "When that was, since 1970"),
     gauge("zooark_max_age_seconds", Unit::Seconds, "From which age on that is too old, as configured"),
     gauge("zooark_last_zxid", Unit::Count, "Highest zxid of the last snapshot"),
+    gauge(
+        "zooark_lag_zxids",
+        Unit::Count,
+        "Transactions of the ensemble since the last backup read it; NaN where unknown",
+    ),
     gauge("zooark_nodes", Unit::Count, "Znodes of the last snapshot"),
     gauge("zooark_changed_nodes", Unit::Count, "Znodes that the last backup found created, changed or deleted"),
     counter("zooark_uploaded_bytes_total", "Bytes that backups wrote to the repository"),
@@ -61,7 +66,7 @@ pub const ALL: &[Named] = &[
     gauge("zooark_runs_in_stack", Unit::Count, "Tables that a reader of the last snapshot merges"),
     gauge("zooark_restore_bytes_needed", Unit::Bytes, "Bytes of those tables, before compression"),
     gauge("zooark_consecutive_failures", Unit::Count, "Backups that failed since the last one that ended well"),
-    gauge("zooark_suspect", Unit::Count, "1 while the last snapshot is held back until somebody decides"),
+    gauge("zooark_suspect", Unit::Count, "1 while a snapshot is held back until somebody decides"),
     gauge("zooark_incomplete", Unit::Count, "1 while the last snapshot lacks what could not be read"),
     gauge("zooark_paused", Unit::Count, "1 while the cluster's schedules are set aside"),
     gauge("zooark_check_findings", Unit::Count, "Findings of the last check, by severity"),
@@ -131,6 +136,14 @@ impl Metrics {
         self.set(name, &[("cluster", cluster)], float(value));
     }
 
+    /// Sets a gauge of the repository that a job was about; that of a copy has its name as label.
+    fn of_repository(&self, name: &'static str, view: &JobView, severity: Option<&str>, value: u64) {
+        let severity = severity.map(|severity| ("severity", severity));
+        let repository = view.repository.as_deref().map(|copy| ("repository", copy));
+        let labels: Vec<(&'static str, &str)> = severity.into_iter().chain(repository).collect();
+        self.set(name, &labels, float(value));
+    }
+
     /// Makes a cluster's counters appear before anything happened.
     pub fn introduce(&self, cluster: &str) {
         for name in
@@ -161,17 +174,17 @@ impl Metrics {
             JobKind::Check => {
                 for (severity, key) in [("damage", "damage"), ("notice", "notices")] {
                     if let Some(count) = number(key) {
-                        self.set("zooark_check_findings", &[("severity", severity)], float(count));
+                        self.of_repository("zooark_check_findings", view, Some(severity), count);
                     }
                 }
             }
             JobKind::Prune => {
                 let bytes = |key: &str| outcome.result.as_ref()?.get(key)?.get("bytes")?.as_u64();
                 if let (Some(condemned), Some(waiting)) = (bytes("condemned"), bytes("waiting")) {
-                    self.set("zooark_prune_pending_bytes", &[], float(condemned + waiting));
+                    self.of_repository("zooark_prune_pending_bytes", view, None, condemned + waiting);
                 }
                 if let Some(refused) = number("refused") {
-                    self.set("zooark_prune_refused_objects", &[], float(refused));
+                    self.of_repository("zooark_prune_refused_objects", view, None, refused);
                 }
             }
             JobKind::Copy | JobKind::Forget | JobKind::Restore => {}
@@ -195,7 +208,7 @@ impl Metrics {
         self.of_cluster("zooark_nodes", cluster, number("nodes"));
         let changed = number("nodes_created") + number("nodes_changed") + number("nodes_deleted");
         self.of_cluster("zooark_changed_nodes", cluster, changed);
-        if let Some(zxid) = result.get("zxid_high").and_then(Value::as_str).and_then(hex) {
+        if let Some(zxid) = result.get("zxid_high").and_then(Value::as_str).and_then(zxid) {
             self.of_cluster("zooark_last_zxid", cluster, zxid);
         }
         let set = |name, phases: &[&str]| {
@@ -213,14 +226,19 @@ impl Metrics {
         set("backup_execution_time_upload", &["uploading"]);
     }
 
+    /// How far the ensemble has gone on.
+    pub fn lag(&self, cluster: &str, zxids: Option<u64>) {
+        self.set("zooark_lag_zxids", &[("cluster", cluster)], zxids.map_or(f64::NAN, float));
+    }
+
     /// What is known of a cluster's snapshots.
-    pub fn snapshots(&self, cluster: &str, latest: Option<&SnapshotInfo>, added_bytes: u64) {
+    pub fn snapshots(&self, cluster: &str, latest: Option<&SnapshotInfo>, suspect: bool, added_bytes: u64) {
         self.of_cluster("backup_size_total", cluster, added_bytes);
+        self.of_cluster("zooark_suspect", cluster, u64::from(suspect));
         if let Some(latest) = latest {
-            self.of_cluster("zooark_suspect", cluster, u64::from(latest.suspect.is_some()));
             self.of_cluster("zooark_incomplete", cluster, u64::from(latest.incomplete));
             self.of_cluster("zooark_nodes", cluster, latest.nodes);
-            if let Some(zxid) = hex(&latest.zxid_high) {
+            if let Some(zxid) = zxid(&latest.zxid_high) {
                 self.of_cluster("zooark_last_zxid", cluster, zxid);
             }
         }
@@ -237,6 +255,7 @@ fn owned(labels: &[(&'static str, &str)]) -> Vec<(String, String)> {
     labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn hex(zxid: &str) -> Option<u64> {
-    u64::from_str_radix(zxid.strip_prefix("0x")?, 16).ok()
+/// A zxid as JSON has it.
+pub fn zxid(text: &str) -> Option<u64> {
+    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }

@@ -1,8 +1,10 @@
 //! Telling somebody: a POST of one JSON object to each webhook, tried again for some minutes. Nothing waits for it, and no more
 //! than so many wait.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use reqwest::Client;
@@ -13,11 +15,13 @@ use tokio::sync::mpsc;
 
 use crate::config::{NotifyConfig, Occasion};
 
-/// Messages that wait; what comes beyond is dropped and logged.
+/// Messages that wait for one address; what comes beyond is dropped and logged.
 const WAITING: usize = 200;
 const ATTEMPTS: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often it is said again that something still fails.
+const SAY_AGAIN: Duration = Duration::from_hours(1);
 
 /// The body of a webhook's request.
 #[derive(Clone, Debug, Serialize)]
@@ -46,32 +50,69 @@ pub struct Message {
     pub host: String,
 }
 
-/// Where messages go.
-#[derive(Clone, Debug)]
-pub struct Notifier(mpsc::Sender<(Vec<NotifyConfig>, Message)>);
+/// Where messages go. Each address has its own queue: one that is dead keeps nobody else waiting.
+#[derive(Debug)]
+pub struct Notifier {
+    client: Client,
+    hooks: Mutex<BTreeMap<String, mpsc::Sender<(NotifyConfig, Message)>>>,
+    told: Mutex<BTreeMap<(Option<String>, &'static str), Instant>>,
+}
+
+impl Default for Notifier {
+    fn default() -> Self {
+        // What is sent along is for this address and for no other.
+        let client = Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build().unwrap_or_default();
+        Self { client, hooks: Mutex::default(), told: Mutex::default() }
+    }
+}
 
 impl Notifier {
-    /// Starts what sends them; from within an async runtime.
-    pub fn start() -> Self {
-        let (sender, mut waiting) = mpsc::channel::<(Vec<NotifyConfig>, Message)>(WAITING);
-        tokio::spawn(async move {
-            // What is sent along is for this address and for no other.
-            let client = Client::builder().timeout(TIMEOUT).redirect(Policy::none()).build().unwrap_or_default();
-            while let Some((hooks, message)) = waiting.recv().await {
-                for hook in hooks.iter().filter(|hook| hook.on.is_empty() || hook.on.contains(&message.event)) {
-                    send(&client, hook, &message).await;
-                }
+    /// Tells everybody who wants to know; from within an async runtime.
+    pub fn tell(&self, configured: &[NotifyConfig], message: &Message) {
+        let mut hooks = self.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        // The queue of one that is configured no more ends when it is empty.
+        hooks.retain(|url, _| configured.iter().any(|hook| hook.url == *url));
+        let wanted = |hook: &&NotifyConfig| hook.on.is_empty() || hook.on.contains(&message.event);
+        for hook in configured.iter().filter(wanted) {
+            let queue = hooks.entry(hook.url.clone()).or_insert_with(|| self.queue());
+            if queue.try_send((hook.clone(), message.clone())).is_err() {
+                tracing::error!(host = host(hook), "a notification was dropped: {WAITING} wait already");
             }
-        });
-        Self(sender)
-    }
-
-    /// Tells everybody who wants to know.
-    pub fn tell(&self, hooks: &[NotifyConfig], message: Message) {
-        if !hooks.is_empty() && self.0.try_send((hooks.to_vec(), message)).is_err() {
-            tracing::error!("a notification was dropped: {WAITING} wait already");
         }
     }
+
+    fn queue(&self) -> mpsc::Sender<(NotifyConfig, Message)> {
+        let (sender, mut waiting) = mpsc::channel::<(NotifyConfig, Message)>(WAITING);
+        let client = self.client.clone();
+        tokio::spawn(async move {
+            while let Some((hook, message)) = waiting.recv().await {
+                send(&client, &hook, &message).await;
+            }
+        });
+        sender
+    }
+
+    /// Whether a failure is worth a message: the first in a row is, and then one an hour.
+    pub fn is_news(&self, cluster: Option<&str>, kind: &'static str) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (cluster.map(ToOwned::to_owned), kind);
+        if told.get(&key).is_some_and(|last| last.elapsed() < SAY_AGAIN) {
+            return false;
+        }
+        told.insert(key, Instant::now());
+        true
+    }
+
+    /// The next failure of this is the first in a row again.
+    pub fn went_well(&self, cluster: Option<&str>, kind: &'static str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.remove(&(cluster.map(ToOwned::to_owned), kind));
+    }
+}
+
+/// Not the whole URL: the secret of many webhooks is its path.
+fn host(hook: &NotifyConfig) -> Option<String> {
+    reqwest::Url::parse(&hook.url).ok().and_then(|url| url.host_str().map(ToOwned::to_owned))
 }
 
 async fn send(client: &Client, hook: &NotifyConfig, message: &Message) {
@@ -81,9 +122,7 @@ async fn send(client: &Client, hook: &NotifyConfig, message: &Message) {
             Ok(()) => return,
             Err(problem) => problem,
         };
-        // Not the whole URL: the secret of many webhooks is its path.
-        let host = reqwest::Url::parse(&hook.url).ok().and_then(|url| url.host_str().map(ToOwned::to_owned));
-        tracing::warn!(host = host.as_deref(), attempt, "telling a webhook failed: {problem}");
+        tracing::warn!(host = host(hook), attempt, "telling a webhook failed: {problem}");
         if attempt < ATTEMPTS {
             tokio::time::sleep(wait).await;
             wait *= 3;

@@ -19,7 +19,7 @@ use crate::daemon::{Daemon, Holding, Leading};
 use crate::repos::Repos;
 use crate::state::StateFile;
 use crate::tokens::Tokens;
-use crate::{driver, leader};
+use crate::{driver, lag, leader};
 
 /// How long jobs may take to stop where nothing is left half-done.
 const JOBS_END_WITHIN: Duration = Duration::from_secs(20);
@@ -116,6 +116,7 @@ async fn live(
     }
     let driver = tokio::spawn(driver::run(Arc::clone(&daemon)));
     let leader = tokio::spawn(leader::run(Arc::clone(&daemon)));
+    tokio::spawn(lag::run(Arc::clone(&daemon)));
     tracing::info!(%address, tls = tls.is_some(), clusters = daemon.holding().config.clusters.len(), "listening");
     listening(address);
 
@@ -154,8 +155,6 @@ async fn live(
         let _ = server.await;
     }
     tracing::info!("stopped");
-    // The repositories end where blocking is allowed.
-    let _ = tokio::time::timeout(CONNECTIONS_END_WITHIN, tokio::task::spawn_blocking(move || drop(daemon))).await;
     if broken {
         let source = io::Error::other("it is said above what broke off");
         return Err(ServeError::System {
@@ -210,8 +209,7 @@ async fn reload(daemon: &Arc<Daemon>, path: &Path, tls: Option<&RustlsConfig>) {
     {
         return tracing::error!("the certificate was not read again, what held before holds: {error}");
     }
-    let before = daemon.replace(next);
-    let _ = tokio::task::spawn_blocking(move || drop(before)).await;
+    daemon.replace(next);
     tracing::info!("the configuration was read again; where it listens is as it was");
 }
 

@@ -1,7 +1,7 @@
 //! `check`: is everything in the repository as it was written?
 
-use engine::check::{self, CheckSummary, FindingReport, Subset};
-use engine::repository::check::{CheckOptions, ReadData};
+use engine::check::{self, FindingReport, Subset};
+use engine::repository::check::{CheckOptions, CheckStats, ReadData};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -43,9 +43,10 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
         Some(subset) => subset.today(),
     };
     let repo = opening::repository(context)?;
+    context.catch_interrupts()?;
     let mut failed = None;
     let options = CheckOptions { read_data, digests: args.read_data };
-    let stats = check::run(&repo, &options, &mut |finding| {
+    let stats = check::run(&repo, &options, &context.monitor, &mut |finding| {
         failed = failed.take().or(show(&finding, context).err());
     })?;
     if let Some(error) = failed {
@@ -79,7 +80,7 @@ fn show(finding: &FindingReport, context: &Context) -> Result<(), output::Output
     Ok(())
 }
 
-fn say(stats: &CheckSummary, context: &Context) -> anyhow::Result<()> {
+fn say(stats: &CheckStats, context: &Context) -> anyhow::Result<()> {
     let out = &context.output;
     out.line(format_args!(
         "{} objects, {} snapshots, {} packs of {} checked",

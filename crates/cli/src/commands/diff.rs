@@ -2,17 +2,17 @@
 
 use engine::diff::{self, Change, DiffOptions, Difference, Side};
 use engine::live::LiveSettings;
-use engine::reference::SnapshotPath;
+use engine::reference::{SnapshotPath, node_path};
 use engine::repository::Snapshot;
+use engine::znode_json::DifferenceJson;
 use engine::{Filter, Repo};
-use serde::Serialize;
 use zk_connect::Endpoint;
 
 use crate::commands::selection::{self, ScopeArgs};
 use crate::context::Context;
 use crate::exit::{Exit, usage};
 use crate::live::LiveArgs;
-use crate::{opening, output, znode};
+use crate::{opening, output};
 
 /// Shows what differs between any two of snapshots, data directories, live ensembles and AdminServers: created, changed,
 /// deleted.
@@ -63,18 +63,6 @@ enum Given {
     Snapshot(SnapshotPath),
 }
 
-#[derive(Debug, Serialize)]
-struct Line {
-    path: String,
-    change: Change,
-    data: bool,
-    acl: bool,
-    kind: bool,
-    recreated: bool,
-    old: Option<znode::ZnodeJson>,
-    new: Option<znode::ZnodeJson>,
-}
-
 fn given(text: &str) -> anyhow::Result<Given> {
     if Endpoint::looks_like(text) {
         return Ok(Given::Endpoint(selection::source(text)?));
@@ -89,7 +77,7 @@ pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
     let mut path = Vec::new();
     for side in [&before, &after] {
         if let Given::Snapshot(snapshot) = side {
-            let own = selection::node_path(&snapshot.path)?;
+            let own = node_path(&snapshot.path)?;
             if !path.is_empty() && !own.is_empty() && path != own {
                 return Err(usage("both sides name a path, and not the same: name it once"));
             }
@@ -158,20 +146,10 @@ fn side<'r>(
 }
 
 fn show(difference: &Difference, context: &Context) -> Result<(), output::OutputError> {
-    let node = |node: &Option<engine::znode::Znode>| node.as_ref().map(|node| znode::json(node, false));
-    let path = zk_format::path::display(difference.path()).to_string();
     if context.output.json {
-        return context.output.object(&Line {
-            path,
-            change: difference.change,
-            data: difference.data,
-            acl: difference.acl,
-            kind: difference.kind,
-            recreated: difference.recreated,
-            old: node(&difference.old),
-            new: node(&difference.new),
-        });
+        return context.output.object(&DifferenceJson::from(difference));
     }
+    let path = zk_format::path::display(difference.path()).to_string();
     let signs = match difference.change {
         Change::Created => "+".to_owned(),
         Change::Deleted => "-".to_owned(),

@@ -1,6 +1,7 @@
 //! `history`: the versions of one znode.
 
 use engine::live::node::NodeNow;
+use engine::reference::node_path;
 use engine::{history, snapshots};
 use serde::Serialize;
 use zk_connect::Endpoint;
@@ -42,7 +43,7 @@ struct Version {
 
 /// Runs it.
 pub fn run(args: &Args, context: &Context) -> anyhow::Result<Exit> {
-    let path = selection::node_path(&args.path)?;
+    let path = node_path(&args.path)?;
     let ensemble = args.ensemble.as_deref().map(|given| match selection::source(given)? {
         Endpoint::Live(spec) => Ok(spec),
         _ => Err(usage(format!("{given} is no live ensemble: write zk://host:2181"))),

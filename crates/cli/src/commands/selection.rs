@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::reference::SnapshotPath;
+use engine::reference::{SnapshotPath, node_path};
 use engine::repository::Snapshot;
 use engine::snapshots::{self, Scope};
 use engine::{EngineError, ErrorKind, Repo};
@@ -84,14 +84,6 @@ pub fn resolve(
 ) -> anyhow::Result<(Snapshot, Vec<u8>)> {
     let snapshot = snapshots::resolve(repo, &given.snapshot, scope, &context.monitor)?;
     Ok((snapshot, node_path(&given.path)?))
-}
-
-/// A path as somebody typed it.
-pub fn node_path(given: &str) -> anyhow::Result<Vec<u8>> {
-    if given.is_empty() {
-        return Ok(Vec::new());
-    }
-    zk_format::path::parse(given).map_err(|error| usage(format!("{given:?} is no path of a znode: {error}")))
 }
 
 /// No such node in that snapshot.

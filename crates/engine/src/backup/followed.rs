@@ -20,6 +20,9 @@ use crate::live::follow::Followed;
 use crate::repo::Repo;
 use crate::report::Method;
 
+const WITHHELD: &str = "the servers do not tell this session of changes to nodes that it may not read; only a scan finds those, or a \
+                        session of the superuser";
+
 /// Compares what changed with the parent.
 pub fn prepare(
     repo: &Repo,
@@ -91,9 +94,9 @@ fn records(changes: &scan::Changes) -> BTreeMap<Vec<u8>, Option<Record>> {
 
 fn facts(parent: &Manifest, followed: &Followed, state_time_ms: i64) -> Facts {
     let changes = &followed.changes;
-    // Nothing but the changed nodes changed since the parent, and these are all of one state.
+    // Nothing but the changed nodes changed since the parent, and these are all of one state; unless some changes are not told.
     let one_state = changes.span.and(changes.acl_span).is_point() && changes.unsettled.is_none();
-    let exact = followed.from_exact && one_state;
+    let exact = followed.from_exact && one_state && !changes.withheld;
     let consistency = if exact { Consistency::Exact } else { Consistency::Fuzzy };
     Facts {
         zxid_low: Zxid(changes.span.low),
@@ -104,7 +107,12 @@ fn facts(parent: &Manifest, followed: &Followed, state_time_ms: i64) -> Facts {
         anchor: Vec::new(),
         tree_digest: None,
         state_time_ms,
-        notes: changes.unsettled.map(ToOwned::to_owned).into_iter().collect(),
+        notes: changes
+            .unsettled
+            .into_iter()
+            .chain(changes.withheld.then_some(WITHHELD))
+            .map(ToOwned::to_owned)
+            .collect(),
         digest_mismatch: false,
         method: Method::Watch,
         full_reason: None,

@@ -12,6 +12,7 @@ use crate::backup::{Read, Whole, stored_acl_zxid};
 use crate::error::EngineError;
 use crate::filter::Filter;
 use crate::monitor::Monitor;
+use crate::own::is_read;
 use crate::repo::Repo;
 
 /// What changed since the parent snapshot.
@@ -76,7 +77,7 @@ impl<'a> Following<'a> {
 
     fn changes(&mut self, parent: &Manifest, known: &AclMemory) -> Result<Result<Followed, &'static str>, EngineError> {
         let Some(watching) = self.watching.as_mut() else { return Ok(Err("there is no watch")) };
-        let wanted = |path: &[u8]| self.filter.selects(path) || self.filter.leads_to(path);
+        let wanted = |path: &[u8]| is_read(self.filter, path);
         let options = pressing(self.settings, known, &wanted);
         let outcome = told(self.spec, None, self.monitor, |control| {
             self.repo.block_on(watching.changes(&ScanOptions { control, ..options }))
@@ -98,7 +99,7 @@ impl<'a> Following<'a> {
     fn scan(&mut self, parent: Option<&Manifest>) -> Result<Scanned, EngineError> {
         let connect = self.settings.connect(self.spec)?;
         let known = parent.map_or_else(|| Ok(AclMemory::default()), |parent| known_acls(self.repo, parent))?;
-        let wanted = |path: &[u8]| self.filter.selects(path) || self.filter.leads_to(path);
+        let wanted = |path: &[u8]| is_read(self.filter, path);
         let options = pressing(self.settings, &known, &wanted);
         let expected = parent.map(|parent| parent.body.fields.nodes);
         let began = Instant::now();
@@ -136,7 +137,7 @@ impl<'a> Following<'a> {
 
     /// Takes what the watch told so far, so that it takes little memory.
     pub fn gather(&mut self) {
-        let wanted = |path: &[u8]| self.filter.selects(path) || self.filter.leads_to(path);
+        let wanted = |path: &[u8]| is_read(self.filter, path);
         if let Some(watching) = &mut self.watching {
             watching.gather(&wanted);
         }

@@ -21,7 +21,11 @@ use crate::convert::zk_stat;
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
 use crate::monitor::{Monitor, Phase, Unit};
+use crate::own::is_read;
 use crate::repo::Repo;
+
+/// Znodes a second that are read unless something else is said: see `docs/decisions/0007`.
+pub const USUAL_RATE: u32 = 50_000;
 
 /// How to reach an ensemble and how hard to press it.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +71,7 @@ pub fn read(
     monitor: &dyn Monitor,
 ) -> Result<Scanned, EngineError> {
     let known = parent.map_or_else(|| Ok(AclMemory::default()), |parent| known_acls(repo, parent))?;
-    let wanted = |path: &[u8]| filter.selects(path) || filter.leads_to(path);
+    let wanted = |path: &[u8]| is_read(filter, path);
     let expected = parent.map(|parent| parent.body.fields.nodes);
     let connect = settings.connect(spec)?;
     let options = pressing(settings, &known, &wanted);

@@ -16,6 +16,7 @@ use crate::convert::record_ref;
 use crate::error::EngineError;
 use crate::filter::Filter;
 use crate::identity::Identity;
+use crate::own::is_read;
 
 /// What a scan found.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ fn records(
     let mut decoder = key::Decoder::default();
     while let Some(entry) = nodes.next_entry()? {
         let Some(path) = decoder.decode(&entry.key) else { continue };
-        if !(path.is_empty() || filter.selects(path) || filter.leads_to(path)) {
+        if !(path.is_empty() || is_read(filter, path)) {
             continue;
         }
         let (data, acl) = (entry.node.data.as_deref(), entry.node.acl.as_ref());

@@ -2,12 +2,14 @@
 //!
 //! A node is **wanted** where it lies below the restored path and passes the filters, and **leads** to wanted ones
 //! where it is their ancestor: that is created where it is missing and otherwise left alone. `/zookeeper` is the
-//! server's own: of it only quotas are restored, and only between the same paths of whole ensembles.
+//! server's own: of it only quotas are restored, and only between the same paths of whole ensembles. `/zooark` is ours, and
+//! none of a restore's business.
 
 use zk_format::{key, path};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
+use crate::own::is_own;
 
 /// What is below `from` goes below `to`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +59,9 @@ impl Area {
         if path::is_reserved(source) {
             return self.reserved_part(source);
         }
+        if is_own(source) || is_own(&self.target_of(source)) {
+            return Part::Outside;
+        }
         if is_below(source, &self.path) {
             if self.filter.selects(source) && self.stored.selects(source) {
                 return Part::Wanted;
@@ -105,6 +110,9 @@ impl Area {
 
     /// Whether a node of the target has to be read: it may be restored, or leads there.
     pub fn reads(&self, target: &[u8]) -> bool {
+        if is_own(target) {
+            return false;
+        }
         let roots = self.roots();
         if roots.iter().any(|root| is_below(root, target)) {
             return true;
@@ -121,11 +129,17 @@ impl Area {
     /// Whether a node of the target that the snapshot lacks counts as too much.
     pub fn rules_over(&self, target: &[u8]) -> bool {
         !path::is_reserved(target)
+            && !is_own(target)
             && self.source_of(target).is_some_and(|source| source != self.path && self.part(&source) == Part::Wanted)
     }
 
     /// Refuses rules that send two nodes to one place, or anything into the server's own subtree.
     pub fn check(&self) -> Result<(), EngineError> {
+        let ends = self.remap.iter().flat_map(|rule| [&rule.from, &rule.to]);
+        if ends.chain([&self.path]).any(|path| is_own(path)) {
+            let text = "/zooark is what restores themselves keep in an ensemble: nothing is restored from it or to it";
+            return Err(EngineError::new(ErrorKind::Usage, text));
+        }
         for (index, rule) in self.remap.iter().enumerate() {
             if self.remap.iter().skip(index + 1).any(|other| other.from == rule.from || other.to == rule.to) {
                 return Err(EngineError::new(ErrorKind::Usage, "two rules of --remap begin or end at the same path"));
@@ -208,5 +222,16 @@ mod tests {
         assert_eq!(moved.part(b"/zookeeper/quota/a"), Part::Reserved);
         assert!(area("", &[("/a", "/c"), ("/b", "/c")], &[]).check().is_err());
         assert!(area("", &[("/a", "/zookeeper/x")], &[]).check().is_err());
+    }
+
+    #[test]
+    fn of_our_own_nodes_nothing_is_restored() {
+        let all = area("", &[], &[]);
+        assert_eq!(all.part(b"/zooark/lock"), Part::Outside);
+        assert!(!all.reads(b"/zooark") && !all.rules_over(b"/zooark") && all.rules_over(b"/zooarkive"));
+        assert!(area("", &[("/a", "/zooark/a")], &[]).check().is_err());
+        assert!(area("/zooark", &[], &[]).check().is_err());
+        // Two moves that meet there.
+        assert_eq!(area("", &[("/a/b", "/zooark")], &[]).part(b"/a/b/lock"), Part::Outside);
     }
 }

@@ -11,7 +11,7 @@ use super::wanted::Wanted;
 const DIGITS: usize = 10;
 
 /// A counter to be raised.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raise {
     /// The parent.
     pub target: Box<[u8]>,

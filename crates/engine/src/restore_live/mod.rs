@@ -5,7 +5,8 @@
 //! read back over a fresh session and compared; last come the final ACLs, leaves first.
 //!
 //! Whatever happens between, the same restore can be run again: it plans from what it finds. What an earlier run created
-//! and did not give its final ACL is told from other people's nodes by the [`journal`].
+//! and did not give its final ACL is told from other people's nodes by the [`journal`]. While one writes, no other does: see
+//! `lock.rs`.
 
 pub mod apply;
 pub mod area;
@@ -14,6 +15,7 @@ pub mod decide;
 pub mod found;
 mod guard;
 pub mod journal;
+mod lock;
 pub mod plan;
 mod probe;
 mod refuse;
@@ -44,6 +46,7 @@ use self::decide::Rules;
 use self::found::{Found, failed};
 pub(crate) use self::guard::members as members_of;
 use self::journal::Journal;
+use self::lock::{Lock, TakeError};
 use self::plan::{Plan, Wishes};
 pub use self::report::{Item, LiveRestoreSummary, Offer};
 use self::safety::Kept;
@@ -159,13 +162,10 @@ pub fn run(
         return Err(EngineError::new(ErrorKind::Refused, "nothing was restored: the plan was not agreed to"));
     }
 
-    let kept = Kept::begin(repo, &request.snapshot, request.now, monitor);
-    if request.safety_snapshot {
-        summary.safety_snapshot = safety::snapshot(repo, request, &area, monitor)?;
-    }
-    if !request.resume {
-        journal.start_anew();
-    }
+    let lock = repo.block_on(Lock::take(&client, request, journal.path(), monitor)).map_err(|error| match error {
+        TakeError::Target(error) => failing(error),
+        TakeError::Other(error) => error,
+    })?;
     let writer = Writer::new(&client, monitor);
     let temporary = if abilities.own_acl { probe::own_acl() } else { AclList::world() };
     let applying = Applying {
@@ -180,24 +180,36 @@ pub fn run(
         monitor,
     };
     let verifying = Verifying { repo, tree: &tree, area: &area, connect: &connect, settings: &request.live, monitor };
-    let timed = Instant::now();
-    applying.data(&mut journal)?;
-    summary.write_ms = millis(timed);
-    if request.verify != ReadBack::No {
+    let mut write = || {
+        let kept = Kept::begin(repo, &request.snapshot, request.now, monitor);
+        if request.safety_snapshot {
+            summary.safety_snapshot = safety::snapshot(repo, request, &area, monitor)?;
+        }
+        if !request.resume {
+            journal.start_anew();
+        }
         let timed = Instant::now();
-        if let Some(list) = journal.temporary(|_| None) {
-            wishes.rules.temporary = Some(list);
+        applying.data(&mut journal)?;
+        summary.write_ms = millis(timed);
+        if request.verify != ReadBack::No {
+            let timed = Instant::now();
+            if let Some(list) = journal.temporary(|_| None) {
+                wishes.rules.temporary = Some(list);
+            }
+            summary.differences = verifying.data(&plan, &wishes)?;
+            if request.verify == ReadBack::Both {
+                summary.differences.extend(verifying.second(&plan, Stage::Data)?);
+            }
+            summary.verify_ms = millis(timed);
         }
-        summary.differences = verifying.data(&plan, &wishes)?;
-        if request.verify == ReadBack::Both {
-            summary.differences.extend(verifying.second(&plan, Stage::Data)?);
-        }
-        summary.verify_ms = millis(timed);
-    }
-    let timed = Instant::now();
-    applying.acls(&mut journal)?;
-    summary.acl_ms = millis(timed);
-    repo.block_on(client.close());
+        let timed = Instant::now();
+        applying.acls(&mut journal)?;
+        summary.acl_ms = millis(timed);
+        Ok::<_, EngineError>(kept)
+    };
+    let written = write();
+    repo.block_on(lock.release(&client));
+    let kept = written?;
     if request.verify != ReadBack::No {
         let timed = Instant::now();
         let seen = verifying.acls(&plan)?;

@@ -1,10 +1,11 @@
 //! What a restore will do, node by node; making it changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use serde::Serialize;
 use zk_format::path::display;
-use zk_format::{AclList, OwnerKind, key, path};
+use zk_format::{AclList, NodeRef, OwnerKind, key, path};
 
 use super::area::{Area, Part};
 use super::counters::{Counters, Low, Raise};
@@ -16,7 +17,7 @@ use crate::monitor::{Monitor, Phase, Unit};
 use crate::tree::SnapshotTree;
 
 /// What happens to one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// It is created; `closed` with the temporary ACL first.
     Create {
@@ -77,7 +78,7 @@ impl Step {
 }
 
 /// A data version to be raised.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RaiseVersion {
     /// The node's path in the snapshot.
     pub source: Box<[u8]>,
@@ -177,6 +178,8 @@ pub struct Plan {
     pub empty_containers: u64,
     /// The numbers.
     pub counts: Counts,
+    /// Of every step, the node as it was found among it.
+    steps_hash: DefaultHasher,
 }
 
 /// What a plan is made by.
@@ -201,6 +204,13 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         let steps = self.steps.len() + self.quotas.len() + self.deletes.len() + usize::from(self.root.is_some());
         steps + self.raises.len() + self.versions.len() == 0
+    }
+
+    /// The same, within one process, for the same steps on the same nodes at the same versions.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hasher = self.steps_hash.clone();
+        (&self.raises, &self.versions).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Every step, in the order of its application.
@@ -258,10 +268,12 @@ impl Making<'_> {
         }
         match verdict {
             Verdict::Same => self.plan.counts.equal += 1,
-            Verdict::Create => self.step(wanted, Change::Create { closed: is_closed(wanted) }),
-            Verdict::Replace { version } => self.step(wanted, Change::Replace { version, closed: is_closed(wanted) }),
-            Verdict::Update { data, acl } => self.step(wanted, Change::Update { data, acl }),
-            Verdict::Pending { acl } => self.step(wanted, Change::Update { data: None, acl: Some(acl) }),
+            Verdict::Create => self.step(wanted, live, Change::Create { closed: is_closed(wanted) }),
+            Verdict::Replace { version } => {
+                self.step(wanted, live, Change::Replace { version, closed: is_closed(wanted) });
+            }
+            Verdict::Update { data, acl } => self.step(wanted, live, Change::Update { data, acl }),
+            Verdict::Pending { acl } => self.step(wanted, live, Change::Update { data: None, acl: Some(acl) }),
             Verdict::Conflict(differs) => self.plan.conflicts.push(Said::of(&wanted.target, words(differs))),
             Verdict::Left(differs) => self.plan.left.push(Said::of(&wanted.target, words(differs))),
             Verdict::Ephemeral => self.plan.ephemerals.push(display(&wanted.target).to_string()),
@@ -295,7 +307,8 @@ impl Making<'_> {
         }
     }
 
-    fn step(&mut self, wanted: &Wanted, change: Change) {
+    fn step(&mut self, wanted: &Wanted, live: Option<NodeRef<'_>>, change: Change) {
+        self.hash(&wanted.target, live, change);
         let counts = &mut self.plan.counts;
         let bytes = wanted.data.as_ref().map_or(0, |data| data.len() as u64);
         match change {
@@ -338,6 +351,12 @@ impl Making<'_> {
         } else {
             self.plan.steps.push(step);
         }
+    }
+
+    /// A node that was deleted and created again has the same versions and is another one.
+    fn hash(&mut self, target: &[u8], live: Option<NodeRef<'_>>, change: Change) {
+        let found = live.map(|live| (live.stat.czxid, live.stat.version, live.stat.aversion));
+        (target, found, change).hash(&mut self.plan.steps_hash);
     }
 
     fn finish(mut self) -> Plan {
@@ -383,6 +402,7 @@ impl Making<'_> {
                 let top = display(&[b"/", top.unwrap_or_default()].concat()).to_string();
                 *self.plan.counts.deletes.entry(top).or_default() += 1;
                 let change = Change::Delete { version: node.stat.version };
+                self.hash(node.path, Some(node), change);
                 self.plan.deletes.push(Step { source: node.path.into(), moved: None, change });
                 continue;
             };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rayon::prelude::*;
 
 use super::objects::Inventory;
-use super::{CheckStats, Finding, ReadData, Severity};
+use super::{CheckStats, Finding, ReadData, Severity, Stage, Step};
 use crate::blobs::{BlobError, BlobSource};
 use crate::chunk::Chunk;
 use crate::error::{RepositoryError, error_text};
@@ -29,9 +29,11 @@ pub(super) fn check_packs(
     inventory: &Inventory,
     stats: &mut CheckStats,
     tell: &mut dyn FnMut(Finding),
+    step: Step<'_>,
 ) -> Result<(), RepositoryError> {
     let chosen: Vec<PackId> = inventory.chosen.iter().copied().collect();
     for batch in chosen.chunks(BATCH) {
+        step(Stage::Packs, stats.packs_read, chosen.len() as u64)?;
         let results: Vec<_> = batch.par_iter().map(|pack| check_pack(shared, inventory, *pack)).collect();
         let mut failed = None;
         for result in results {
@@ -188,8 +190,10 @@ pub(super) fn check_digests(
     inventory: &Inventory,
     stats: &mut CheckStats,
     tell: &mut dyn FnMut(Finding),
+    step: Step<'_>,
 ) -> Result<(), RepositoryError> {
     for batch in inventory.snapshots.chunks(BATCH) {
+        step(Stage::Snapshots, stats.digests, inventory.snapshots.len() as u64)?;
         let results: Vec<_> = batch.par_iter().map(|manifest| digest(shared, manifest)).collect();
         let mut failed = None;
         for (manifest, result) in batch.iter().zip(results) {

@@ -10,6 +10,8 @@ mod objects;
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use crate::error::RepositoryError;
 use crate::ids::SnapshotId;
 use crate::repository::Repository;
@@ -80,8 +82,22 @@ pub struct CheckOptions {
     pub digests: bool,
 }
 
+/// What is being checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Footers of packs, and tables.
+    Footers,
+    /// Packs, in full.
+    Packs,
+    /// Digests of snapshots.
+    Snapshots,
+}
+
+/// Told that so many of so many are done; an error ends the check.
+pub type Step<'a> = &'a mut dyn FnMut(Stage, u64, u64) -> Result<(), RepositoryError>;
+
 /// How much was checked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct CheckStats {
     /// Objects listed.
     pub objects: u64,
@@ -114,6 +130,16 @@ pub fn check(
     options: &CheckOptions,
     report: &mut dyn FnMut(Finding),
 ) -> Result<CheckStats, RepositoryError> {
+    check_stepped(repository, options, report, &mut |_, _, _| Ok(()))
+}
+
+/// The same, telling how far it is.
+pub fn check_stepped(
+    repository: &Repository,
+    options: &CheckOptions,
+    report: &mut dyn FnMut(Finding),
+    step: Step<'_>,
+) -> Result<CheckStats, RepositoryError> {
     let shared = Arc::new(repository.shared.without_cache());
     let mut stats = CheckStats::default();
     let mut counts = (0_u64, 0_u64);
@@ -124,10 +150,10 @@ pub fn check(
         }
         report(finding);
     };
-    let inventory = objects::check_objects(&shared, options, &mut stats, &mut tell)?;
-    data::check_packs(&shared, &inventory, &mut stats, &mut tell)?;
+    let inventory = objects::check_objects(&shared, options, &mut stats, &mut tell, step)?;
+    data::check_packs(&shared, &inventory, &mut stats, &mut tell, step)?;
     if options.digests {
-        data::check_digests(&shared, &inventory, &mut stats, &mut tell)?;
+        data::check_digests(&shared, &inventory, &mut stats, &mut tell, step)?;
     }
     (stats.damage, stats.notices) = counts;
     Ok(stats)

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use futures::{StreamExt, stream};
 
 use super::data::choose;
-use super::{CheckOptions, CheckStats, Finding, Severity};
+use super::{CheckOptions, CheckStats, Finding, Severity, Stage, Step};
 use crate::backend::ObjectInfo;
 use crate::catalog::{MAX_CATALOG, decode_catalog, is_catalog_path};
 use crate::condemned::{MAX_CONDEMNED, decode_condemned, generation_of_path};
@@ -58,6 +58,7 @@ pub(super) fn check_objects(
     options: &CheckOptions,
     stats: &mut CheckStats,
     tell: Tell<'_>,
+    step: Step<'_>,
 ) -> Result<Inventory, RepositoryError> {
     let listed = shared.handle.block_on(shared.list_everything())?;
     stats.objects = listed.len() as u64;
@@ -88,7 +89,7 @@ pub(super) fn check_objects(
             inventory.users.entry(pack).or_default().push(manifest.id);
         }
     }
-    read_footers(shared, &packs, &mut inventory, tell)?;
+    read_footers(shared, &packs, &mut inventory, tell, step)?;
     for (pack, size) in &packs {
         stats.packs = stats.packs.saturating_add(1);
         stats.pack_bytes = stats.pack_bytes.saturating_add(*size);
@@ -98,7 +99,8 @@ pub(super) fn check_objects(
         }
     }
     missing_packs(&packs, &inventory, tell);
-    check_tables(shared, &mut inventory, !options.digests, tell)?;
+    let footers = packs.len() as u64;
+    check_tables(shared, &mut inventory, !options.digests, tell, &mut || step(Stage::Footers, footers, footers))?;
     Ok(inventory)
 }
 
@@ -211,7 +213,9 @@ fn read_footers(
     packs: &BTreeMap<PackId, u64>,
     inventory: &mut Inventory,
     tell: Tell<'_>,
+    step: Step<'_>,
 ) -> Result<(), RepositoryError> {
+    let (mut done, total) = (0_u64, packs.len() as u64);
     let mut introduced: HashMap<PackId, Vec<usize>> = HashMap::new();
     for (at, manifest) in inventory.snapshots.iter().enumerate() {
         for new in &manifest.body.new_packs {
@@ -223,6 +227,8 @@ fn read_footers(
         .map(|pack| async move { (pack, shared.read_footer(pack).await) })
         .buffered(PARALLEL);
     while let Some((pack, result)) = shared.handle.block_on(reads.next()) {
+        step(Stage::Footers, done, total)?;
+        done = done.saturating_add(1);
         let problem = match result {
             Ok((index, ..)) if packs.get(&pack) == Some(&index.size) => {
                 shared.add_index(&index);
@@ -294,6 +300,7 @@ fn check_tables(
     inventory: &mut Inventory,
     keep_places: bool,
     tell: Tell<'_>,
+    go_on: &mut dyn FnMut() -> Result<(), RepositoryError>,
 ) -> Result<(), RepositoryError> {
     let reader = BlobReader::new(Arc::clone(shared));
     let mut seen: HashMap<(Option<BlobId>, Vec<PackId>), Vec<SnapshotId>> = HashMap::new();
@@ -309,6 +316,7 @@ fn check_tables(
     }
     let mut leaves_found = HashMap::new();
     for table in tables {
+        go_on()?;
         let users = seen.get(&(table.root.root, table.packs.clone())).cloned().unwrap_or_default();
         let mut blobs: Vec<(BlobId, BlobKind)> = table.root.refs.iter().map(|id| (*id, BlobKind::Refs)).collect();
         let walked = read_leaves(&reader, &table.root, &KeyRange::all(), &mut |id| blobs.push((id, BlobKind::Node)));

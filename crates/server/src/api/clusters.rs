@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::blocking;
-use super::problem::{Body, Path, Problem, Query};
+use super::problem::{BodyOrNone, Path, Problem, Query};
 use crate::config::ClusterConfig;
 use crate::daemon::{Daemon, Holding};
 use crate::driver;
@@ -31,7 +31,7 @@ pub enum ClusterState {
     Failing,
     /// Backed up too long ago.
     Stale,
-    /// The last snapshot is held back until somebody decides.
+    /// A snapshot is held back until somebody decides, and nothing is forgotten meanwhile.
     Suspect,
     /// Its schedules are set aside.
     Paused,
@@ -81,10 +81,9 @@ fn view(daemon: &Daemon, cluster: &ClusterConfig) -> ClusterView {
     let now = Timestamp::now();
     let age_seconds = known.last_success.map(|last| now.duration_since(last).as_secs().max(0));
     let max_age_seconds = cluster.max_age.map(|most| most.0.as_secs());
-    let suspect = status.latest.as_ref().is_some_and(|latest| latest.suspect.is_some());
     let too_old = age_seconds.zip(max_age_seconds).is_some_and(|(age, most)| age.unsigned_abs() > most);
     let state = match known.last_success {
-        _ if suspect => ClusterState::Suspect,
+        _ if status.suspect => ClusterState::Suspect,
         _ if known.paused => ClusterState::Paused,
         _ if known.failures > 0 => ClusterState::Failing,
         None => ClusterState::Never,
@@ -142,11 +141,15 @@ pub struct BackupBody {
     pub full: bool,
 }
 
-fn start(daemon: &Arc<Daemon>, cluster: &str, full: bool) -> Result<Response, Problem> {
-    if !daemon.is_leading() {
-        let detail = "this daemon stands by: ask the one that leads";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+fn led(daemon: &Daemon) -> Result<(), Problem> {
+    if daemon.is_leading() {
+        return Ok(());
     }
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "this daemon stands by: ask the one that leads"))
+}
+
+fn start(daemon: &Arc<Daemon>, cluster: &str, full: bool) -> Result<Response, Problem> {
+    led(daemon)?;
     if daemon.is_stopping() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the daemon is about to end"));
     }
@@ -163,14 +166,14 @@ pub(super) fn accepted(job: &JobView) -> Response {
 
 /// Backs a cluster up now. Where that is being done already, the answer is that job.
 #[utoipa::path(post, path = "/api/v1/clusters/{name}/backups", tag = "clusters", params(("name" = String, Path)),
-    request_body = BackupBody, responses(
+    request_body = Option<BackupBody>, responses(
     (status = 202, body = JobView), (status = "4XX", response = inline(super::describe::Failed)),
     (status = 503, response = inline(super::describe::Failed)),
 ))]
 pub(super) async fn back_up(
     State(daemon): State<Arc<Daemon>>,
     Path(name): Path<String>,
-    Body(body): Body<BackupBody>,
+    BodyOrNone(body): BodyOrNone<BackupBody>,
 ) -> Result<Response, Problem> {
     find(&daemon.holding(), &name)?;
     start(&daemon, &name, body.full)
@@ -179,32 +182,33 @@ pub(super) async fn back_up(
 /// Sets a cluster's schedules aside. What runs goes on, and backups that are asked for are made.
 #[utoipa::path(post, path = "/api/v1/clusters/{name}/pause", tag = "clusters", params(("name" = String, Path)), responses(
     (status = 200, body = ClusterView), (status = "4XX", response = inline(super::describe::Failed)),
+    (status = "5XX", response = inline(super::describe::Failed)),
 ))]
 pub(super) async fn pause(
     State(daemon): State<Arc<Daemon>>,
     Path(name): Path<String>,
 ) -> Result<Json<ClusterView>, Problem> {
-    set_paused(&daemon, &name, true)
+    set_paused(daemon, name, true).await
 }
 
 /// Lets them hold again.
 #[utoipa::path(post, path = "/api/v1/clusters/{name}/resume", tag = "clusters", params(("name" = String, Path)), responses(
     (status = 200, body = ClusterView), (status = "4XX", response = inline(super::describe::Failed)),
+    (status = "5XX", response = inline(super::describe::Failed)),
 ))]
 pub(super) async fn resume(
     State(daemon): State<Arc<Daemon>>,
     Path(name): Path<String>,
 ) -> Result<Json<ClusterView>, Problem> {
-    set_paused(&daemon, &name, false)
+    set_paused(daemon, name, false).await
 }
 
-fn set_paused(daemon: &Daemon, name: &str, paused: bool) -> Result<Json<ClusterView>, Problem> {
-    let cluster = find(&daemon.holding(), name)?;
-    daemon.remember(name, |known| known.paused = paused);
-    daemon.planner().pause(name, paused, Timestamp::now());
-    daemon.metrics.of_cluster("zooark_paused", name, u64::from(paused));
-    tracing::info!(cluster = name, paused, "schedules");
-    Ok(Json(view(daemon, &cluster)))
+async fn set_paused(daemon: Arc<Daemon>, name: String, paused: bool) -> Result<Json<ClusterView>, Problem> {
+    let cluster = find(&daemon.holding(), &name)?;
+    led(&daemon)?;
+    let own = Arc::clone(&daemon);
+    blocking(move || own.set_paused(&name, paused)).await?;
+    Ok(Json(view(&daemon, &cluster)))
 }
 
 /// Which cluster, where there are several.

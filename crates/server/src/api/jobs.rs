@@ -86,7 +86,7 @@ pub(super) async fn cancel(
 
 /// A job's progress as it happens: events `progress`, then `end`, each with the job.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs", params(("id" = String, Path)), responses(
-    (status = 200, body = String, content_type = "text/event-stream"),
+    (status = 200, body = super::describe::JobEvent, content_type = "text/event-stream"),
     (status = "4XX", response = inline(super::describe::Failed)),
 ))]
 pub(super) async fn events(

@@ -13,6 +13,9 @@ use super::problem::Problem;
 /// Requests a second where nothing else is configured.
 const USUAL: u32 = 100;
 
+/// Requests a second without a token that counts, of all strangers together: they take nothing from those who have one.
+const STRANGERS: u32 = 20;
+
 /// A bucket that fills at a rate and holds two seconds of it.
 #[derive(Clone, Debug)]
 pub struct Pace {
@@ -27,7 +30,12 @@ impl Pace {
         Self { rate, bucket: Arc::new(Mutex::new((2.0 * rate, Instant::now()))) }
     }
 
-    fn take(&self) -> bool {
+    /// For those who may ask for nothing.
+    pub fn of_strangers() -> Self {
+        Self::new(Some(STRANGERS))
+    }
+
+    pub(super) fn take(&self) -> bool {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let (held, since) = *bucket;
         let held = since.elapsed().as_secs_f64().mul_add(self.rate, held).min(2.0 * self.rate);
@@ -41,7 +49,11 @@ pub(super) async fn pace(State(pace): State<Pace>, request: Request, next: Next)
     if pace.take() {
         return next.run(request).await;
     }
-    let detail = "too many requests a second; server.requests_per_second says how many are taken";
+    too_many("too many requests a second; server.requests_per_second says how many are taken")
+}
+
+/// Come back later.
+pub(super) fn too_many(detail: &str) -> Response {
     let mut response = Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).into_response();
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response

@@ -20,7 +20,7 @@ use axum::routing::{get, post};
 
 use self::limits::Pace;
 use self::problem::Problem;
-use self::who::need;
+use self::who::{Door, need};
 use crate::daemon::Daemon;
 use crate::tokens::Role;
 
@@ -45,7 +45,12 @@ fn open_to_all() -> Router<Arc<Daemon>> {
 pub fn router(daemon: Arc<Daemon>) -> Router {
     let server = daemon.holding().config.server.clone();
     let body = usize::try_from(server.max_body.map_or(USUAL_BODY, |size| size.as_u64())).unwrap_or(usize::MAX);
-    let asks = |role| from_fn_with_state((Arc::clone(&daemon), role), need);
+    // Whoever has no token takes nothing from the pace of those who have one.
+    let (pace, strangers) = (Pace::new(server.requests_per_second), Pace::of_strangers());
+    let asks = |routes: Router<Arc<Daemon>>, role| {
+        let door = Door { daemon: Arc::clone(&daemon), role, strangers: strangers.clone() };
+        routes.route_layer(from_fn_with_state(pace.clone(), limits::pace)).route_layer(from_fn_with_state(door, need))
+    };
     let read = Router::new()
         .route("/api/v1/clusters", get(clusters::list))
         .route("/api/v1/clusters/{name}", get(clusters::one))
@@ -53,31 +58,29 @@ pub fn router(daemon: Arc<Daemon>) -> Router {
         .route("/api/v1/jobs/{id}", get(jobs::one).delete(jobs::cancel))
         .route("/api/v1/jobs/{id}/events", get(jobs::events))
         .route("/api/v1/snapshots", get(snapshots::list))
-        .route("/api/v1/snapshots/{id}", get(snapshots::one))
-        .route("/api/v1/snapshots/{id}/nodes", get(snapshots::nodes))
-        .route("/api/v1/snapshots/{id}/diff/{other}", get(snapshots::diff))
+        .route("/api/v1/snapshots/{snapshot}", get(snapshots::one))
+        .route("/api/v1/snapshots/{snapshot}/nodes", get(snapshots::nodes))
+        .route("/api/v1/snapshots/{snapshot}/diff/{other}", get(snapshots::diff))
         .route("/api/v1/restore-targets", get(restores::targets))
         .route("/backup/latest", get(clusters::latest))
-        .route("/backup/list", get(clusters::all))
-        .route_layer(asks(Role::Read));
-    let values =
-        Router::new().route("/api/v1/snapshots/{id}/value", get(snapshots::value)).route_layer(asks(Role::Values));
+        .route("/backup/list", get(clusters::all));
+    let values = Router::new().route("/api/v1/snapshots/{snapshot}/value", get(snapshots::value));
     let backup = Router::new()
         .route("/api/v1/clusters/{name}/backups", post(clusters::back_up))
-        .route("/backup/latest", post(clusters::back_up_the_only))
-        .route_layer(asks(Role::Backup));
+        .route("/backup/latest", post(clusters::back_up_the_only));
     let restore = Router::new()
         .route("/api/v1/restores", post(restores::plan))
         .route("/api/v1/restores/{plan_id}", get(restores::one))
-        .route("/api/v1/restores/{plan_id}/apply", post(restores::apply))
-        .route_layer(asks(Role::Restore));
+        .route("/api/v1/restores/{plan_id}/apply", post(restores::apply));
     let admin = Router::new()
         .route("/api/v1/clusters/{name}/pause", post(clusters::pause))
         .route("/api/v1/clusters/{name}/resume", post(clusters::resume))
-        .route("/api/v1/snapshots/{id}", axum::routing::patch(snapshots::change).delete(snapshots::forget))
-        .route_layer(asks(Role::Admin));
-    let asked = read.merge(values).merge(backup).merge(restore).merge(admin);
-    let asked = asked.route_layer(from_fn_with_state(Pace::new(server.requests_per_second), limits::pace));
+        .route("/api/v1/snapshots/{snapshot}", axum::routing::patch(snapshots::change).delete(snapshots::forget));
+    let asked = asks(read, Role::Read)
+        .merge(asks(values, Role::Values))
+        .merge(asks(backup, Role::Backup))
+        .merge(asks(restore, Role::Restore))
+        .merge(asks(admin, Role::Admin));
     open_to_all()
         .merge(asked)
         .merge(page::routes())

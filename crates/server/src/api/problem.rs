@@ -1,14 +1,18 @@
 //! Errors as `application/problem+json` (RFC 9457).
 
 use axum::Json;
+use axum::body::HttpBody as _;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::repository::RepositoryError;
 use engine::{EngineError, ErrorKind};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use utoipa::ToSchema;
+
+use crate::work::restore::NoSuchPath;
 
 /// Why a request was not done.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -55,6 +59,7 @@ impl Problem {
 impl From<&EngineError> for Problem {
     fn from(error: &EngineError) -> Self {
         let status = match (error.downcast_ref::<RepositoryError>(), error.kind) {
+            _ if error.downcast_ref::<NoSuchPath>().is_some() => StatusCode::NOT_FOUND,
             (Some(RepositoryError::NoSuchSnapshot { .. }), _) => StatusCode::NOT_FOUND,
             (Some(RepositoryError::AmbiguousSnapshot { .. } | RepositoryError::PrefixTooShort { .. }), _) => {
                 StatusCode::BAD_REQUEST
@@ -96,6 +101,23 @@ pub(super) async fn method_not_allowed() -> Problem {
 #[derive(Debug, FromRequest)]
 #[from_request(via(Json), rejection(Problem))]
 pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for BodyOrNone<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let nothing = request.body().size_hint().exact() == Some(0);
+        if nothing {
+            return Ok(Self(T::default()));
+        }
+        let Body(body) = Body::<Option<T>>::from_request(request, state).await?;
+        Ok(Self(body.unwrap_or_default()))
+    }
+}
+
+/// A body that may be missing.
+#[derive(Debug)]
+pub struct BodyOrNone<T>(pub T);
 
 /// What stands behind the question mark.
 #[derive(Debug, FromRequestParts)]

@@ -106,5 +106,9 @@ pub(super) async fn apply(State(daemon): State<Arc<Daemon>>, Path(plan_id): Path
         return Err(Problem::conflict(format!("restore {} is not over; one runs at a time", job.id)));
     }
     let planned = daemon.plans.take(&plan_id).ok_or_else(gone)?;
+    if !planned.is_of(daemon.holding().config.restore_targets.iter()) {
+        let name = &planned.view.target;
+        return Err(Problem::conflict(format!("restore target {name:?} is another one now: make a new plan")));
+    }
     Ok(accepted(&driver::apply(&daemon, planned).view()))
 }

@@ -10,11 +10,11 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::annotate::{self, TagChange};
 use engine::diff::{self, DiffOptions, DiffSummary, Side};
-use engine::reference::SnapshotPath;
+use engine::reference::{SnapshotPath, base64_bytes};
 use engine::report::SnapshotInfo;
 use engine::repository::{RepositoryError, Snapshot};
 use engine::snapshots::{self, Scope};
-use engine::znode_json::{ZnodeJson, json};
+use engine::znode_json::{DifferenceJson, ZnodeJson, json, shown_path};
 use engine::{EngineError, ErrorKind, Repo, Silent, forget as forgetting};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -23,12 +23,14 @@ use utoipa::{IntoParams, ToSchema};
 use super::blocking;
 use super::problem::{Body, Path, Problem, Query};
 use crate::daemon::Daemon;
-use crate::work::restore::node_path;
+use crate::work::restore::place;
 
 /// Entries of one answer, at most.
 const MOST: usize = 10_000;
 const USUAL: usize = 1000;
-/// Tags of a snapshot, and bytes of one.
+/// No name begins like that: it has a slash.
+const BASE64: &str = "base64/";
+/// Tags of a snapshot, and characters of one.
 const MOST_TAGS: usize = 100;
 const LONGEST_TAG: usize = 200;
 
@@ -113,7 +115,7 @@ pub(super) async fn list(
 }
 
 /// One snapshot: by its id, the beginning of one, or `latest`.
-#[utoipa::path(get, path = "/api/v1/snapshots/{id}", tag = "snapshots", params(("id" = String, Path)), responses(
+#[utoipa::path(get, path = "/api/v1/snapshots/{snapshot}", tag = "snapshots", params(("snapshot" = inline(super::describe::SnapshotId), Path)), responses(
     (status = 200, body = Object), (status = "4XX", response = inline(super::describe::Failed)),
     (status = "5XX", response = inline(super::describe::Failed)),
 ))]
@@ -132,8 +134,13 @@ pub(super) async fn one(
 #[into_params(parameter_in = Query)]
 pub struct Where {
     /// Its path; the root where nothing is said.
+    #[param(value_type = Option<super::describe::NodePath>, inline)]
     path: Option<String>,
-    /// Only children whose names come after this one.
+    /// The same where the path is not text: its `path_base64`.
+    #[param(value_type = Option<super::describe::Base64>, inline)]
+    path_base64: Option<String>,
+    /// Only children after this one: the `next` of the answer before.
+    #[param(value_type = Option<super::describe::After>, inline)]
     after: Option<String>,
     /// So many at most; 1000 where nothing is said, 10000 at most.
     #[param(minimum = 1, maximum = 10000)]
@@ -145,6 +152,9 @@ pub struct Where {
 pub struct Nodes {
     /// Its path.
     path: String,
+    /// The exact bytes, where the shown path is not them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
     /// The node, as `zooark stat --json` says it.
     #[schema(value_type = Object)]
     node: ZnodeJson,
@@ -155,8 +165,29 @@ pub struct Nodes {
     next: Option<String>,
 }
 
+/// Says where a listing goes on after the child of this name: the name, or where that is not text [`BASE64`] and its bytes.
+fn continuation(name: &[u8]) -> String {
+    match shown_path(&[b"/", name].concat()) {
+        (_, Some(base64)) => format!("{BASE64}{base64}"),
+        (path, None) => path.trim_start_matches('/').to_owned(),
+    }
+}
+
+/// What the children after it come after.
+fn child_after(parent: &[u8], after: &str) -> Result<Vec<u8>, EngineError> {
+    let name = match after.strip_prefix(BASE64) {
+        Some(base64) => base64_bytes(base64)?,
+        None => format!("/{after}").into_bytes(),
+    };
+    if name.rsplit(|byte| *byte == b'/').count() > 2 {
+        let text = format!("{after:?} is no name of a child: give what a listing said as next");
+        return Err(EngineError::new(ErrorKind::Usage, text));
+    }
+    Ok([parent, &name].concat())
+}
+
 /// A node of a snapshot and its children, without values.
-#[utoipa::path(get, path = "/api/v1/snapshots/{id}/nodes", tag = "snapshots", params(("id" = String, Path), Where),
+#[utoipa::path(get, path = "/api/v1/snapshots/{snapshot}/nodes", tag = "snapshots", params(("snapshot" = inline(super::describe::SnapshotId), Path), Where),
     responses(
     (status = 200, body = Nodes), (status = "4XX", response = inline(super::describe::Failed)),
     (status = "5XX", response = inline(super::describe::Failed)),
@@ -164,18 +195,18 @@ pub struct Nodes {
 pub(super) async fn nodes(
     State(daemon): State<Arc<Daemon>>,
     Path(id): Path<String>,
-    Query(place): Query<Where>,
+    Query(asked): Query<Where>,
 ) -> Result<Json<Nodes>, Problem> {
     let holding = daemon.holding();
-    let limit = bound(place.limit)?;
+    let limit = bound(asked.limit)?;
     let found = blocking(move || {
         let repo = holding.repos.primary()?;
-        let path = node_path(place.path.as_deref().unwrap_or_default())?;
+        let path = place(asked.path.as_deref(), asked.path_base64.as_deref())?;
+        let after = asked.after.as_deref().map(|after| child_after(&path, after)).transpose()?;
         let snapshot = find(&repo, &id)?;
         let tree = repo.tree(&snapshot.manifest)?;
         let Some(node) = tree.node(&path)? else { return Ok(Err(missing(&snapshot, &path))) };
         let (mut children, mut next, mut last) = (Vec::new(), None, None);
-        let after = place.after.map(|name| [&path[..], b"/", name.as_bytes()].concat());
         tree.children(&path, &mut |child| {
             if after.as_ref().is_some_and(|after| child.path <= *after) {
                 return ControlFlow::Continue(());
@@ -186,12 +217,12 @@ pub(super) async fn nodes(
             }
             // Without its value, which may be large.
             children.push(json(&child, false));
-            let start = child.path.len() - child.path.iter().rev().take_while(|byte| **byte != b'/').count();
-            last = Some(String::from_utf8_lossy(&child.path[start..]).into_owned());
+            last = child.path.rsplit(|byte| *byte == b'/').next().map(continuation);
             ControlFlow::Continue(())
         })?;
         let next = next.and(last);
-        Ok(Ok(Nodes { path: zk_format::path::display(&path).to_string(), node: json(&node, false), children, next }))
+        let (path, path_base64) = shown_path(&path);
+        Ok(Ok(Nodes { path, path_base64, node: json(&node, false), children, next }))
     });
     Ok(Json(found.await??))
 }
@@ -202,11 +233,15 @@ pub(super) async fn nodes(
 #[into_params(parameter_in = Query)]
 pub struct Node {
     /// Its path; the root where nothing is said.
+    #[param(value_type = Option<super::describe::NodePath>, inline)]
     path: Option<String>,
+    /// The same where the path is not text: its `path_base64`, which stands before `path`.
+    #[param(value_type = Option<super::describe::Base64>, inline)]
+    path_base64: Option<String>,
 }
 
 /// The value of a node, as it is. Null is an empty answer with the header `X-Zooark-Null: true`.
-#[utoipa::path(get, path = "/api/v1/snapshots/{id}/value", tag = "snapshots", params(("id" = String, Path), Node),
+#[utoipa::path(get, path = "/api/v1/snapshots/{snapshot}/value", tag = "snapshots", params(("snapshot" = inline(super::describe::SnapshotId), Path), Node),
     responses(
     (status = 200, content_type = "application/octet-stream"), (status = "4XX", response = inline(super::describe::Failed)),
     (status = "5XX", response = inline(super::describe::Failed)),
@@ -214,12 +249,12 @@ pub struct Node {
 pub(super) async fn value(
     State(daemon): State<Arc<Daemon>>,
     Path(id): Path<String>,
-    Query(place): Query<Node>,
+    Query(asked): Query<Node>,
 ) -> Result<Response, Problem> {
     let holding = daemon.holding();
     let found = blocking(move || {
         let repo = holding.repos.primary()?;
-        let path = node_path(place.path.as_deref().unwrap_or_default())?;
+        let path = place(asked.path.as_deref(), asked.path_base64.as_deref())?;
         let snapshot = find(&repo, &id)?;
         let node = repo.tree(&snapshot.manifest)?.node(&path)?;
         Ok(node.map(|node| node.data).ok_or_else(|| missing(&snapshot, &path)))
@@ -240,24 +275,14 @@ pub(super) async fn value(
 #[into_params(parameter_in = Query)]
 pub struct What {
     /// Only this subtree.
+    #[param(value_type = Option<super::describe::NodePath>, inline)]
     path: Option<String>,
+    /// The same where the path is not text: its `path_base64`, which stands before `path`.
+    #[param(value_type = Option<super::describe::Base64>, inline)]
+    path_base64: Option<String>,
     /// So many changes at most; all are counted. 1000 where nothing is said, 10000 at most.
     #[param(minimum = 1, maximum = 10000)]
     limit: Option<usize>,
-}
-
-/// How one node differs.
-#[derive(Debug, Serialize)]
-#[expect(clippy::struct_excessive_bools, reason = "each tells one way to differ, and they combine")]
-struct Differing {
-    path: String,
-    change: diff::Change,
-    data: bool,
-    acl: bool,
-    kind: bool,
-    recreated: bool,
-    old: Option<ZnodeJson>,
-    new: Option<ZnodeJson>,
 }
 
 /// How two snapshots differ.
@@ -268,14 +293,15 @@ pub struct Differences {
     summary: DiffSummary,
     /// The first of the nodes, as `zooark diff --json` says them.
     #[schema(value_type = Vec<Object>)]
-    changes: Vec<Differing>,
+    changes: Vec<DifferenceJson>,
     /// Whether there are more.
     truncated: bool,
 }
 
 /// What differs between two snapshots, without values.
-#[utoipa::path(get, path = "/api/v1/snapshots/{id}/diff/{other}", tag = "snapshots",
-    params(("id" = String, Path, description = "The state before"), ("other" = String, Path, description = "The state after"), What),
+#[utoipa::path(get, path = "/api/v1/snapshots/{snapshot}/diff/{other}", tag = "snapshots",
+    params(("snapshot" = inline(super::describe::SnapshotId), Path, description = "The state before"),
+    ("other" = inline(super::describe::SnapshotId), Path, description = "The state after"), What),
     responses(
     (status = 200, body = Differences), (status = "4XX", response = inline(super::describe::Failed)),
     (status = "5XX", response = inline(super::describe::Failed)),
@@ -289,8 +315,8 @@ pub(super) async fn diff(
     let limit = bound(what.limit)?;
     let found = blocking(move || {
         let repo = holding.repos.primary()?;
-        let options =
-            DiffOptions { path: node_path(what.path.as_deref().unwrap_or_default())?, ..DiffOptions::default() };
+        let path = place(what.path.as_deref(), what.path_base64.as_deref())?;
+        let options = DiffOptions { path, ..DiffOptions::default() };
         let (before, after) = (find(&repo, &id)?, find(&repo, &other)?);
         let sides = [Side::Snapshot(repo.tree(&before.manifest)?), Side::Snapshot(repo.tree(&after.manifest)?)];
         let (mut changes, mut truncated) = (Vec::new(), false);
@@ -299,17 +325,7 @@ pub(super) async fn diff(
                 truncated = true;
                 return Ok(());
             }
-            let shown = |node: &Option<engine::znode::Znode>| node.as_ref().map(|node| json(node, false));
-            changes.push(Differing {
-                path: zk_format::path::display(difference.path()).to_string(),
-                change: difference.change,
-                data: difference.data,
-                acl: difference.acl,
-                kind: difference.kind,
-                recreated: difference.recreated,
-                old: shown(&difference.old),
-                new: shown(&difference.new),
-            });
+            changes.push(DifferenceJson::from(&difference));
             Ok(())
         })?;
         Ok(Differences { summary, changes, truncated })
@@ -324,7 +340,7 @@ pub(super) async fn diff(
 pub struct Changes {
     /// Its tags, instead of those it has.
     #[serde(default)]
-    #[schema(max_items = 100)]
+    #[schema(max_items = 100, value_type = Option<Vec<super::describe::Tag>>, inline)]
     tags: Option<Vec<String>>,
     /// Until when it must not be forgotten; null lifts that.
     #[serde(default, deserialize_with = "given")]
@@ -341,20 +357,23 @@ fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<Time
 impl Changes {
     fn check(&self) -> Result<(), Problem> {
         let tags = self.tags.as_deref().unwrap_or_default();
-        let fits = |tag: &String| !tag.is_empty() && tag.len() <= LONGEST_TAG && !tag.chars().any(char::is_control);
+        let fits =
+            |tag: &String| (1..=LONGEST_TAG).contains(&tag.chars().count()) && !tag.chars().any(char::is_control);
         if tags.len() > MOST_TAGS || !tags.iter().all(fits) {
-            let text = format!("at most {MOST_TAGS} tags, each of 1 to {LONGEST_TAG} bytes without control characters");
+            let text = format!(
+                "at most {MOST_TAGS} tags, each of 1 to {LONGEST_TAG} characters and without control characters"
+            );
             return Err(Problem::wrong(text));
         }
         if matches!(self.protected_until, Some(Some(until)) if until <= Timestamp::now()) {
-            return Err(Problem::wrong("protected_until has passed"));
+            return Err(Problem::conflict("protected_until has passed"));
         }
         Ok(())
     }
 }
 
 /// Changes a snapshot's tags and protection.
-#[utoipa::path(patch, path = "/api/v1/snapshots/{id}", tag = "snapshots", params(("id" = String, Path)),
+#[utoipa::path(patch, path = "/api/v1/snapshots/{snapshot}", tag = "snapshots", params(("snapshot" = inline(super::describe::SnapshotId), Path)),
     request_body = Changes, responses(
     (status = 200, body = Object), (status = "4XX", response = inline(super::describe::Failed)),
     (status = "5XX", response = inline(super::describe::Failed)),
@@ -382,7 +401,7 @@ pub(super) async fn change(
 }
 
 /// Forgets a snapshot. One that is protected, or the last complete one of what is backed up, stays: 409.
-#[utoipa::path(delete, path = "/api/v1/snapshots/{id}", tag = "snapshots", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, path = "/api/v1/snapshots/{snapshot}", tag = "snapshots", params(("snapshot" = inline(super::describe::SnapshotId), Path)), responses(
     (status = 204), (status = "4XX", response = inline(super::describe::Failed)),
     (status = "5XX", response = inline(super::describe::Failed)),
 ))]

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use super::limits::{Pace, too_many};
 use super::problem::Problem;
 use crate::daemon::Daemon;
 use crate::tokens::Role;
@@ -23,13 +24,20 @@ impl Roles {
     }
 }
 
+/// What it takes to be let through.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    pub daemon: Arc<Daemon>,
+    pub role: Role,
+    /// How many may knock in vain.
+    pub strangers: Pace,
+}
+
 /// Lets a request through only where its token has the role.
-pub(super) async fn need(
-    State((daemon, role)): State<(Arc<Daemon>, Role)>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn need(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    let Door { daemon, role, strangers } = door;
     match roles(&daemon, &request) {
+        Err(_) if !strangers.take() => too_many("too many requests a second without a token that counts"),
         Err(problem) => problem.into_response(),
         Ok(roles) if !roles.allow(role) => {
             let detail = format!("this needs a token with the role {}", role.name());

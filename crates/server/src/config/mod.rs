@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use engine::live::LiveSettings;
+use engine::live::{LiveSettings, USUAL_RATE};
 use engine::repository::backend::StoreOptions;
 use engine::repository::cache::CacheOptions;
 use engine::repository::keys::Credentials;
@@ -30,9 +30,6 @@ use crate::schedule::Schedule;
 
 pub use self::read::{ConfigError, Surroundings, load};
 pub use self::values::{Full, Lasting, OnMissed, Pattern, SpanText, SubsetText, Zone};
-
-/// Znodes a second that are read unless something else is said: see `docs/decisions/0007`.
-const USUAL_RATE: u32 = 50_000;
 
 /// The whole file.
 #[derive(Clone, Debug, Deserialize)]
@@ -98,56 +95,48 @@ pub struct TlsConfig {
     pub key: PathBuf,
 }
 
-/// `[repository]`, and what `[[copy]]` has besides its name.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RepositoryConfig {
-    /// A path or URL.
-    pub url: String,
-    /// File with its password.
-    pub password_file: Option<PathBuf>,
-    /// Command that prints its password.
-    pub password_command: Option<String>,
-    /// Its key file.
-    pub key_file: Option<PathBuf>,
-    /// Where the cache goes; empty for none.
-    pub cache_dir: Option<PathBuf>,
-    /// Settings of the object store.
-    #[serde(default)]
-    pub options: BTreeMap<String, String>,
-    /// KiB a second; 0 for no bound.
-    #[serde(default)]
-    pub limit_upload: u32,
-    /// KiB a second; 0 for no bound.
-    #[serde(default)]
-    pub limit_download: u32,
+/// Declares a table that says how a repository is opened, with keys of its own before that.
+macro_rules! opening_a_repository {
+    ($(#[$about:meta])* pub struct $name:ident { $($(#[$field_about:meta])* pub $field:ident: $kind:ty,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$field_about])* pub $field: $kind,)*
+            /// A path or URL.
+            pub url: String,
+            /// File with its password.
+            pub password_file: Option<PathBuf>,
+            /// Command that prints its password.
+            pub password_command: Option<String>,
+            /// Its key file.
+            pub key_file: Option<PathBuf>,
+            /// Where the cache goes; empty for none.
+            pub cache_dir: Option<PathBuf>,
+            /// Settings of the object store.
+            #[serde(default)]
+            pub options: BTreeMap<String, String>,
+            /// KiB a second; 0 for no bound.
+            #[serde(default)]
+            pub limit_upload: u32,
+            /// KiB a second; 0 for no bound.
+            #[serde(default)]
+            pub limit_download: u32,
+        }
+    };
 }
 
-/// `[[copy]]`
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CopyConfig {
-    /// What clusters call it.
-    pub name: String,
-    /// A path or URL.
-    pub url: String,
-    /// File with its password.
-    pub password_file: Option<PathBuf>,
-    /// Command that prints its password.
-    pub password_command: Option<String>,
-    /// Its key file.
-    pub key_file: Option<PathBuf>,
-    /// Where its cache goes.
-    pub cache_dir: Option<PathBuf>,
-    /// Settings of the object store.
-    #[serde(default)]
-    pub options: BTreeMap<String, String>,
-    /// KiB a second; 0 for no bound.
-    #[serde(default)]
-    pub limit_upload: u32,
-    /// KiB a second; 0 for no bound.
-    #[serde(default)]
-    pub limit_download: u32,
+opening_a_repository! {
+    /// `[repository]`
+    pub struct RepositoryConfig {}
+}
+
+opening_a_repository! {
+    /// `[[copy]]`
+    pub struct CopyConfig {
+        /// What clusters call it.
+        pub name: String,
+    }
 }
 
 impl CopyConfig {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, Deserializer};
+use toml::de::{DeArray, DeTable, DeValue, Deserializer};
 
 use super::Config;
 use super::check;
@@ -71,7 +71,12 @@ pub(super) fn parse(text: &str, name: &str, variables: &BTreeMap<String, String>
     Ok(config)
 }
 
-/// Puts the value of `ZOOARK_<TABLE>_<KEY>` into its table. `ZOOARK_CLUSTER_<KEY>` is of the only cluster.
+/// Lists of tables whose keys are variables too, by the name in each.
+const LISTS: [&str; 3] = ["cluster", "copy", "restore_target"];
+
+/// Puts the value of `ZOOARK_<TABLE>_<KEY>` into its table. `ZOOARK_CLUSTER_<KEY>` is of the only cluster, and
+/// `ZOOARK_CLUSTER_<NAME>_<KEY>` of one of several, its name in capitals with `_` for what is no letter or digit; the same holds
+/// for `COPY` and `RESTORE_TARGET`.
 fn override_with<'t>(root: &mut DeTable<'t>, variable: &str, value: &'t str, span: &Range<usize>) {
     let Some(name) = variable.strip_prefix("ZOOARK_") else { return };
     let name = name.to_ascii_lowercase();
@@ -82,28 +87,49 @@ fn override_with<'t>(root: &mut DeTable<'t>, variable: &str, value: &'t str, spa
         "password_command" => ("repository", "password_command"),
         "key_file" => ("repository", "key_file"),
         "cache_dir" => ("repository", "cache_dir"),
-        name => match name.split_once('_') {
-            Some((table, key)) if TABLES.contains(&table) || table == "cluster" => (table, key),
-            _ => return,
-        },
+        name => {
+            let of = |table: &&str| name.strip_prefix(table).is_some_and(|rest| rest.starts_with('_'));
+            let Some(table) = TABLES.iter().chain(&LISTS).copied().find(of) else { return };
+            (table, name.get(table.len() + 1..).unwrap_or_default())
+        }
     };
     let spanned = Spanned::new(span.clone(), typed(value));
-    let key = std::borrow::Cow::Owned(key.to_owned());
-    if table == "cluster" {
-        if let Some(DeValue::Array(clusters)) = root.get_mut("cluster").map(Spanned::get_mut)
-            && let [only] = &mut **clusters
-            && let DeValue::Table(only) = only.get_mut()
+    if LISTS.contains(&table) {
+        if let Some(DeValue::Array(list)) = root.get_mut(table).map(Spanned::get_mut)
+            && let Some((entry, key)) = entry(list, key)
         {
-            only.insert(Spanned::new(span.clone(), key), spanned);
+            entry.insert(Spanned::new(span.clone(), key.to_owned().into()), spanned);
         }
         return;
     }
+    let key = std::borrow::Cow::Owned(key.to_owned());
     if !root.contains_key(table) {
         let empty = DeValue::Table(DeTable::new());
         root.insert(Spanned::new(span.clone(), table.to_owned().into()), Spanned::new(span.clone(), empty));
     }
     if let Some(DeValue::Table(table)) = root.get_mut(table).map(Spanned::get_mut) {
         table.insert(Spanned::new(span.clone(), key), spanned);
+    }
+}
+
+/// The entry of a list that a variable is about, and the key in it: of several the one with the longest name that fits.
+fn entry<'l, 't, 'k>(list: &'l mut DeArray<'t>, rest: &'k str) -> Option<(&'l mut DeTable<'t>, &'k str)> {
+    let fits = |entry: &Spanned<DeValue<'_>>| -> Option<usize> {
+        let DeValue::Table(table) = entry.get_ref() else { return None };
+        let DeValue::String(name) = table.get("name")?.get_ref() else { return None };
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+        let start: String = name.chars().map(plain).chain(['_']).collect();
+        rest.starts_with(&start).then_some(start.len())
+    };
+    let (at, length) = if list.len() == 1 {
+        (0, 0)
+    } else {
+        let all = list.iter().enumerate().filter_map(|(at, entry)| Some((at, fits(entry)?)));
+        all.max_by_key(|(_, length)| *length)?
+    };
+    match list.get_mut(at).map(Spanned::get_mut) {
+        Some(DeValue::Table(table)) => Some((table, rest.get(length..)?)),
+        _ => None,
     }
 }
 

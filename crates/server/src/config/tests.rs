@@ -43,6 +43,24 @@ fn variables_stand_in_for_keys() {
 }
 
 #[test]
+fn of_several_clusters_a_variable_names_one() {
+    let cluster =
+        |name: &str| format!("[[cluster]]\nname = \"{name}\"\nsource = \"zk://h:2181\"\nschedule = \"@every 10m\"\n");
+    let text = format!("{SMALL}{}{}", cluster("prod"), cluster("prod-eu.1"));
+    let variables = [
+        ("ZOOARK_CLUSTER_PROD_SOURCE", "zk://prod:1"),
+        ("ZOOARK_CLUSTER_PROD_EU_1_SOURCE", "zk://eu:1"),
+        ("ZOOARK_CLUSTER_NOBODY_SOURCE", "zk://x:1"),
+    ];
+    let config = parse(&text, &variables).unwrap();
+    let sources: Vec<&str> = config.clusters.iter().map(|cluster| cluster.source.as_str()).collect();
+    assert_eq!(sources, ["zk://h:2181", "zk://prod:1", "zk://eu:1"]);
+    let target = format!("{SMALL}[[restore_target]]\nname = \"staging\"\ntarget = \"zk://h:1\"\n");
+    let config = parse(&target, &[("ZOOARK_RESTORE_TARGET_TARGET", "zk://other:1")]).unwrap();
+    assert_eq!(config.restore_targets[0].target, "zk://other:1");
+}
+
+#[test]
 fn mistakes_name_the_line_or_the_cluster() {
     let with = |more: &str| parse(&format!("{SMALL}{more}\n"), &[]).unwrap_err();
     for (more, says) in [

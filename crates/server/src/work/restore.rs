@@ -2,12 +2,11 @@
 //! anew and goes on only where it is the same.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use engine::reference::SnapshotPath;
+use engine::reference::{SnapshotPath, base64_bytes, node_path};
 use engine::restore_live::plan::Plan;
 use engine::restore_live::{self, Item, LiveRequest, LiveRestoreSummary, Offer, Policy, ReadBack, Remap};
 use engine::snapshots::{self, Scope};
@@ -16,6 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zk_connect::Endpoint;
+use zk_format::file_snap_writer::DEFAULT_JUTE_MAX_BUFFER;
 
 use super::Outcome;
 use crate::PROGRAM;
@@ -30,8 +30,6 @@ const MOST_PLANS: usize = 50;
 const LISTED: usize = 1000;
 /// Steps that a counter may take, as the command has it.
 const COUNTER_LIMIT: u32 = 1_000_000;
-/// `jute.maxbuffer` where nothing is said.
-const USUAL_BUFFER: u32 = 1_048_575;
 
 /// What becomes of nodes that differ.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -84,6 +82,9 @@ pub struct RestoreBody {
     /// The part of it; all where nothing is said.
     #[serde(default)]
     pub path: Option<String>,
+    /// The same where the path is not text: its `path_base64`.
+    #[serde(default)]
+    pub path_base64: Option<String>,
     /// The name of a `[[restore_target]]`.
     pub target: String,
     /// What becomes of nodes that differ.
@@ -107,6 +108,9 @@ pub struct RestoreBody {
     /// Whether to go on where only a person can know that it is right.
     #[serde(default)]
     pub yes_really: bool,
+    /// Whether to go on with a restore of the same that this daemon began and that was interrupted.
+    #[serde(default)]
+    pub resume: bool,
     /// Plan only: the plan cannot be applied.
     #[serde(default)]
     pub dry_run: bool,
@@ -143,9 +147,23 @@ pub struct Planned {
     pub view: PlanView,
     /// The snapshot's cluster.
     pub cluster: String,
+    /// Where it restores into, as it was configured then.
+    target: String,
     request: LiveRequest,
     fingerprint: u64,
     made: Instant,
+}
+
+impl Planned {
+    /// Whether one of these is the target that it was made for.
+    pub fn is_of<'t>(&self, mut targets: impl Iterator<Item = &'t TargetConfig>) -> bool {
+        targets.any(|target| target.name == self.view.target && target.target == self.target)
+    }
+
+    /// The servers it restores into, `host:port`.
+    pub fn hosts(&self) -> &[String] {
+        &self.request.target.hosts
+    }
 }
 
 /// Plans that wait.
@@ -205,7 +223,7 @@ pub fn plan(
                 items.push(item);
             }
         }
-        fingerprint = fingerprint_of(plan);
+        fingerprint = plan.fingerprint();
         Ok(false)
     };
     let summary = restore_live::run(repo, &request, &mut look, monitor)?;
@@ -222,14 +240,14 @@ pub fn plan(
         items_total,
     };
     let cluster = request.snapshot.manifest.body.fields.cluster.clone();
-    Ok(Planned { view, cluster, request, fingerprint, made: Instant::now() })
+    Ok(Planned { view, cluster, target: target.target.clone(), request, fingerprint, made: Instant::now() })
 }
 
 /// Applies a plan, where what it touches is as it was.
 pub fn apply(repo: &Repo, planned: &Planned, monitor: &dyn Monitor) -> Result<LiveRestoreSummary, EngineError> {
     let request = LiveRequest { now: engine::repo::now(), ..planned.request.clone() };
     let mut agree = |offer: &Offer, plan: &Plan| {
-        if offer.refusals.is_empty() && fingerprint_of(plan) != planned.fingerprint {
+        if offer.refusals.is_empty() && plan.fingerprint() != planned.fingerprint {
             return Err(EngineError::new(
                 ErrorKind::Refused,
                 "nothing was restored: something that the plan touches has changed since it was made; make a new plan",
@@ -253,20 +271,21 @@ impl From<LiveRestoreSummary> for Outcome {
     }
 }
 
-/// The same for the same steps on nodes of the same versions.
-fn fingerprint_of(plan: &Plan) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for step in plan.all_steps() {
-        format!("{step:?}").hash(&mut hasher);
+/// A node that is named by its path or, where that is not text, by the base64 of it; the root where nothing is said.
+pub fn place(path: Option<&str>, base64: Option<&str>) -> Result<Vec<u8>, EngineError> {
+    // JSON has both of such a node, and of those this is the exact one.
+    let Some(base64) = base64 else { return node_path(path.unwrap_or_default()) };
+    let bytes = base64_bytes(base64)?;
+    match zk_format::path::validate_stored(&bytes) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Err(EngineError::wrapping(ErrorKind::Failed, NoSuchPath)),
     }
-    for raise in &plan.raises {
-        format!("{raise:?}").hash(&mut hasher);
-    }
-    for raise in &plan.versions {
-        format!("{raise:?}").hash(&mut hasher);
-    }
-    hasher.finish()
 }
+
+/// Bytes that no node can have for its path.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no node has this path_base64: it is the path of none")]
+pub struct NoSuchPath;
 
 fn request(
     repo: &Repo,
@@ -286,7 +305,7 @@ fn request(
     let scope = Scope { cluster: body.cluster.clone(), tags: Vec::new() };
     let moved = |rule: &Move| Ok(Remap { from: node_path(&rule.from)?, to: node_path(&rule.to)? });
     let remap = body.remap.iter().map(moved).collect::<Result<Vec<_>, EngineError>>()?;
-    let path = node_path(body.path.as_deref().unwrap_or("/"))?;
+    let path = place(body.path.as_deref(), body.path_base64.as_deref())?;
     let filter = Filter::new(&body.include, &body.exclude).map_err(|error| usage(error.to_string()))?;
     Ok(LiveRequest {
         snapshot: snapshots::resolve(repo, &named.snapshot, &scope, monitor)?,
@@ -304,24 +323,15 @@ fn request(
         counter_limit: Some(COUNTER_LIMIT),
         accept_lower_counters: false,
         preserve_versions: Vec::new(),
-        resume: false,
+        resume: body.resume,
         verify: ReadBack::Own,
         safety_snapshot: true,
         dry_run: true,
         yes_really: body.yes_really,
-        jute_max_buffer: target.jute_maxbuffer.unwrap_or(USUAL_BUFFER),
+        jute_max_buffer: target.jute_maxbuffer.unwrap_or(DEFAULT_JUTE_MAX_BUFFER),
         state_dir: state_dir.to_owned(),
         host: host.to_owned(),
         program: PROGRAM.to_owned(),
         now: engine::repo::now(),
     })
-}
-
-/// A path as somebody typed it; `""` for the root.
-pub fn node_path(given: &str) -> Result<Vec<u8>, EngineError> {
-    if given.is_empty() || given == "/" {
-        return Ok(Vec::new());
-    }
-    zk_format::path::parse(given)
-        .map_err(|error| EngineError::new(ErrorKind::Usage, format!("{given:?} is no path of a znode: {error}")))
 }

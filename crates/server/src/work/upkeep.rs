@@ -1,8 +1,8 @@
 //! Checking the repository and giving its space back.
 
-use engine::check::{self, CheckSummary, FindingReport};
+use engine::check::{self, FindingReport};
 use engine::prune::{self, PruneReport, PruneRequest};
-use engine::repository::check::{CheckOptions, ReadData};
+use engine::repository::check::{CheckOptions, CheckStats, ReadData};
 use engine::{EngineError, Monitor, Repo};
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ const LISTED: usize = 200;
 pub struct Checked {
     /// The numbers.
     #[serde(flatten)]
-    pub summary: CheckSummary,
+    pub summary: CheckStats,
     /// The first of the findings.
     pub findings: Vec<FindingReport>,
 }
@@ -27,7 +27,7 @@ pub struct Checked {
 pub fn check(repo: &Repo, config: &CheckConfig, monitor: &dyn Monitor) -> Result<Checked, EngineError> {
     let read_data = config.read_data_subset.map_or(ReadData::None, |subset| subset.0.today());
     let mut findings = Vec::new();
-    let summary = check::run(repo, &CheckOptions { read_data, digests: false }, &mut |finding| {
+    let summary = check::run(repo, &CheckOptions { read_data, digests: false }, monitor, &mut |finding| {
         if findings.len() < LISTED {
             monitor.note(&format!("{}: {}: {}", finding.severity, finding.object, finding.problem));
             findings.push(finding);

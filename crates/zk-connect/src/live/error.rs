@@ -61,6 +61,14 @@ pub enum LiveError {
         /// As shown to people.
         path: String,
     },
+    /// The session is over, and this client must not open another: what it held is gone.
+    #[error("{operation} {path}: the session is over, and with it the lock that it held")]
+    SessionGone {
+        /// `create`, `multi`, …
+        operation: &'static str,
+        /// As shown to people.
+        path: String,
+    },
     /// The request is larger than what was agreed.
     #[error("{operation} {path}: the request has {bytes} bytes and the limit is {limit} (jute.maxbuffer)")]
     TooLarge {

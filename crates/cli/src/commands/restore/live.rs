@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead as _, Write as _};
 
+use engine::reference::node_path;
 use engine::repository::Snapshot;
 use engine::restore_live::plan::{Plan, Said};
 use engine::restore_live::{self, LiveRequest, LiveRestoreSummary, Offer, ReadBack};
@@ -34,8 +35,7 @@ pub fn run(
              -v, then add --yes",
         ));
     }
-    let preserve_versions =
-        args.preserve_versions.iter().map(|path| selection::node_path(path)).collect::<anyhow::Result<_>>()?;
+    let preserve_versions = args.preserve_versions.iter().map(|path| node_path(path)).collect::<Result<_, _>>()?;
     let request = LiveRequest {
         snapshot,
         path,

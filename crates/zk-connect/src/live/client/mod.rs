@@ -3,7 +3,7 @@
 //! Reads are tried again on a new connection, within bounds; a write is sent once, and where its answer is lost the
 //! caller is told so and must look. After a reconnect credentials come first, then watches; that something may have
 //! been missed is told as [`super::Event::Missed`]. An expired session is replaced by a new one, without its ephemeral
-//! nodes: whoever was waiting is told.
+//! nodes: whoever was waiting is told. One that holds a lock is not replaced: see [`Client::keep_to_session`].
 
 mod operations;
 mod paths;
@@ -60,6 +60,8 @@ struct Current {
     /// The place in the list of hosts to try next.
     next_host: usize,
     closed: bool,
+    /// Whether there must be no other session after this one.
+    only_this: bool,
     /// Times that no server could be reached, and what they said the last time.
     unreachable: u64,
     causes: String,
@@ -75,6 +77,14 @@ pub(crate) struct About<'a> {
 impl About<'_> {
     fn path(self) -> String {
         display(self.path).to_string()
+    }
+
+    fn expired(self) -> LiveError {
+        LiveError::SessionExpired { operation: self.operation, path: self.path() }
+    }
+
+    fn gone(self) -> LiveError {
+        LiveError::SessionGone { operation: self.operation, path: self.path() }
     }
 
     fn lost(self, host: &str, source: Broken) -> LiveError {
@@ -140,6 +150,12 @@ impl Client {
         if let Some(connection) = connection {
             connection.ended().await;
         }
+    }
+
+    /// From now on every operation is one of the present session: once that is over, all of them fail with
+    /// [`LiveError::SessionGone`]. What such a session holds as an ephemeral node is held for as long as anything can be done.
+    pub fn keep_to_session(&self) {
+        self.current().only_this = true;
     }
 
     /// Breaks the present connection, as a failing network does; the next operation resumes the session.
@@ -215,7 +231,7 @@ impl Client {
         }
         let (asked, unreachable) = (Instant::now(), self.current().unreachable);
         let _connecting = self.inner.connecting.lock().await;
-        let (session, closed) = {
+        let (session, closed, only_this) = {
             let mut current = self.current();
             if let Some(connection) = alive(&current) {
                 return Ok(connection);
@@ -227,10 +243,13 @@ impl Client {
             if let Some(connection) = current.connection.take() {
                 current.session.last_zxid = current.session.last_zxid.max(connection.last_zxid());
             }
-            (current.session.clone(), current.closed)
+            (current.session.clone(), current.closed, current.only_this)
         };
         if closed {
             return Err(about.lost("the ensemble", Broken::Dropped));
+        }
+        if only_this && session.id == 0 {
+            return Err(about.gone());
         }
         let watched = self.watched().clone();
         let started = Instant::now();
@@ -249,7 +268,7 @@ impl Client {
                 if !watched.is_empty() {
                     self.inner.events.missed();
                 }
-                Err(LiveError::SessionExpired { operation: about.operation, path: about.path() })
+                Err(if only_this { about.gone() } else { about.expired() })
             }
             Err(Refusal::Never(error)) => Err(error),
             Err(Refusal::Next(causes) | Refusal::Lasting(causes)) => {

@@ -314,7 +314,7 @@ impl Client {
         if answer.code != 0 {
             let code = Code(answer.code);
             if code == Code::SESSION_EXPIRED {
-                return Err(LiveError::SessionExpired { operation: about.operation, path: about.path() });
+                return Err(about.expired());
             }
             return Err(self.refused(about, code));
         }

@@ -23,7 +23,7 @@ use zk_format::tree::TreeBuilder;
 use zk_format::{Node, NodeRef, Zxid};
 
 pub use self::acls::{AclMemory, is_masked};
-pub use self::servers::{Role, ServerInfo};
+pub use self::servers::{Role, ServerInfo, survey};
 pub use self::watching::{Changes, Told, Watching};
 use super::error::LiveError;
 use super::options::ConnectOptions;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use zk_format::Zxid;
+
 use crate::live::dial::open;
 use crate::live::error::LiveError;
 use crate::live::four_letter::srvr_over;
@@ -41,6 +43,8 @@ pub struct ServerInfo {
     pub role: Role,
     /// As it prints it.
     pub version: Option<String>,
+    /// The last transaction it has applied.
+    pub zxid: Option<Zxid>,
 }
 
 /// Asks every server what it is; those to read from first come first.
@@ -64,7 +68,8 @@ async fn ask(host: &str, connect: &ConnectOptions) -> ServerInfo {
         Some(Some("leader")) => Role::Leader,
         Some(_) => Role::Unknown,
     };
-    ServerInfo { host: host.to_owned(), role, version: answer.flatten().map(|state| state.version) }
+    let (version, zxid) = answer.flatten().map(|state| (state.version, state.zxid)).unzip();
+    ServerInfo { host: host.to_owned(), role, version, zxid }
 }
 
 /// Whether all servers know multiRead, as far as their versions tell. Servers of two versions run side by side during
@@ -74,6 +79,31 @@ fn versions_know_multi_read(servers: &[ServerInfo]) -> Option<bool> {
     let known: Option<Vec<bool>> =
         answering.map(|server| server.version.as_deref().and_then(minor).map(|minor| minor >= (3, 6))).collect();
     known.filter(|known| !known.is_empty()).map(|known| known.iter().all(|known| *known))
+}
+
+/// Whether any of these may keep from a session what happens to nodes that it may not read: those with the mend of CVE-2024-23944
+/// (3.8.4, 3.9.2 and later), and those that do not say what they are.
+pub fn withhold_events(servers: &[ServerInfo]) -> bool {
+    let mended = |(minor, patch): (u32, u32)| match minor {
+        0..=7 => false,
+        8 => patch >= 4,
+        9 => patch >= 2,
+        _ => true,
+    };
+    let may = |server: &ServerInfo| match server
+        .version
+        .as_deref()
+        .and_then(|version| Some((minor(version)?, patch(version)?)))
+    {
+        Some(((3, minor), patch)) => mended((minor, patch)),
+        Some(((major, _), _)) => major > 3,
+        None => true,
+    };
+    servers.iter().any(may)
+}
+
+fn patch(version: &str) -> Option<u32> {
+    version.split(|c: char| !c.is_ascii_digit()).nth(2)?.parse().ok()
 }
 
 fn minor(version: &str) -> Option<(u32, u32)> {
@@ -140,6 +170,7 @@ mod tests {
             host: "h:1".to_owned(),
             role,
             version: version.map(ToOwned::to_owned),
+            zxid: None,
         };
         let new = server(Some("3.9.4-7246445a, built on 2025"), Role::Follower);
         let old = server(Some("3.5.10-1"), Role::Leader);
@@ -148,5 +179,17 @@ mod tests {
         assert_eq!(versions_know_multi_read(&[new.clone(), old]), Some(false));
         assert_eq!(versions_know_multi_read(&[new, server(None, Role::Unknown)]), None);
         assert_eq!(versions_know_multi_read(&[gone]), None);
+        let one = |version| [server(Some(version), Role::Standalone)];
+        for (version, withholds) in [
+            ("3.6.4--d65253dcf68e9097c6e95a126463fd5fdeb4521c, built on 12/18/2022", false),
+            ("3.8.3-6ad6d364c7c0bcf0de452d54ebefa3058098ab56, built on 2023", false),
+            ("3.8.4-9316c2a7a97e1666d8f4593f34dd6fc36ecc436c, built on 2024", true),
+            ("3.9.1-1, built on 2023", false),
+            ("3.9.4-7246445ab1b2, built on 2025", true),
+            ("3.10.0-1", true),
+        ] {
+            assert_eq!(withhold_events(&one(version)), withholds, "{version}");
+        }
+        assert!(withhold_events(&[server(None, Role::Unknown)]));
     }
 }

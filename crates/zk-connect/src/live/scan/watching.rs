@@ -13,8 +13,8 @@ use zk_format::Node;
 use super::catch_up::{self, MOST_PATHS, changed};
 use super::work::State;
 use super::{ScanError, ScanOptions, Seen, ServerInfo, Sink, Span, Unreadable, missed, servers, settled};
-use crate::live::Client;
 use crate::live::options::ConnectOptions;
+use crate::live::{Client, LiveError};
 
 /// Why a scan is needed where the watch does not say all.
 const CONNECTION_LOST: &str = "the connection with the watch was lost, and watches replay nothing";
@@ -32,6 +32,8 @@ pub struct Watching {
     told: BTreeSet<Vec<u8>>,
     /// Why that is not all.
     lost: Option<&'static str>,
+    /// Whether changes of nodes that the session may not read are not told.
+    withheld: bool,
 }
 
 /// What changed.
@@ -56,6 +58,8 @@ pub struct Changes {
     pub unreadable: BTreeMap<Vec<u8>, Unreadable>,
     /// Why some of what changed towards the end will be read the next time.
     pub unsettled: Option<&'static str>,
+    /// Whether there may be other changes, of nodes that the session may not read: the servers do not tell it of those.
+    pub withheld: bool,
 }
 
 impl Watching {
@@ -67,7 +71,8 @@ impl Watching {
         }
         let watcher = servers::connect(connect, &servers, true, Some(1), None).await?.pop();
         let watcher = watcher.ok_or(ScanError::NoWatches)?;
-        Ok(Self { connect: connect.clone(), watcher, told: BTreeSet::new(), lost: Some(NOT_SCANNED) })
+        let withheld = servers::withhold_events(&servers) && !is_super(&watcher).await?;
+        Ok(Self { connect: connect.clone(), watcher, told: BTreeSet::new(), lost: Some(NOT_SCANNED), withheld })
     }
 
     /// Reads everything; from here on the watch tells what changes.
@@ -147,6 +152,7 @@ impl Watching {
             acl_span: state.acl_span,
             unreadable: state.unreadable,
             unsettled: again.why,
+            withheld: self.withheld,
         }))
     }
 
@@ -158,5 +164,16 @@ impl Watching {
     /// Ends the session, and the watch with it.
     pub async fn close(&self) {
         self.watcher.close().await;
+    }
+}
+
+/// Whether the servers let this session read everything.
+async fn is_super(client: &Client) -> Result<bool, LiveError> {
+    match client.who_am_i().await {
+        Ok(ids) => Ok(ids.iter().any(|(scheme, _)| scheme == b"super")),
+        // Servers before 3.7 cannot be asked, and some of those close the connection.
+        Err(LiveError::Lost { .. }) => Ok(false),
+        Err(error) if error.code().is_some() => Ok(false),
+        Err(error) => Err(error),
     }
 }

@@ -1,0 +1,64 @@
+//! A week of a daemon's backups, one a minute, as fast as they go: each finds a few changes, and what the process holds does not grow.
+
+use std::fs;
+
+use testing::evolving::{EvolvingDir, Setup};
+use testing::generate::{Change, Tree};
+use testing::server::long;
+
+use crate::daemon::Daemon;
+use crate::served::configure;
+use crate::stored::Stored;
+
+const NODES: usize = 2000;
+/// A week has that many minutes.
+const WEEK: u64 = 7 * 24 * 60;
+const SHORT: u64 = 500;
+/// From here on the lists that are kept, 500 jobs and two snapshots a backup, are full.
+const SETTLED: u64 = 300;
+/// What allocators keep may vary by that much, KiB.
+const SLACK_KIB: u64 = 16 << 10;
+
+#[test]
+fn memory_stays_over_a_week_of_backups() {
+    let rounds = if long() { WEEK } else { SHORT };
+    let stored = Stored::empty();
+    let tree = Tree::build(NODES, 11);
+    let mut source = EvolvingDir::create(&stored.home.path("evolving"), tree, Setup::default()).unwrap();
+    configure(&stored, "schedule = \"@every 1000h\"\nmax_copies = 60\nprune = { schedule = \"*/30 * * * * *\" }", "");
+    let text = fs::read_to_string(stored.home.path("daemon.toml")).unwrap();
+    let daemon_toml =
+        text.replace("datadir:zookeeper", "datadir:evolving").replace("= \"key\"", "= \"key\"\ncache_dir = \"\"");
+    fs::write(stored.home.path("daemon.toml"), daemon_toml).unwrap();
+    let daemon = Daemon::start(&stored.home);
+    let (mut settled, mut most) = (0, 0);
+    for round in 1..=rounds {
+        source.commit(Change::Sets(3)).unwrap();
+        if round % 1000 == 0 {
+            source.roll().unwrap();
+        }
+        let answer = loop {
+            let answer = daemon.post("/api/v1/clusters/prod/backups", "");
+            // Retention of the one before.
+            if answer.status != 409 {
+                break answer.is(202);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        };
+        let job = daemon.job(&answer);
+        assert_eq!(job["state"], "succeeded", "{job:#}");
+        let resident = daemon.resident_kib();
+        if round <= SETTLED {
+            settled = settled.max(resident);
+        }
+        most = most.max(resident);
+        if round % 1000 == 0 || round == SETTLED || round == rounds {
+            println!("after {round} backups: {resident} KiB");
+        }
+    }
+    assert!(most <= settled + SLACK_KIB, "{settled} KiB after {SETTLED} backups, {most} KiB later");
+    daemon.stop();
+    let kept = stored.snapshots().len();
+    assert!((60..=62).contains(&kept), "{kept} snapshots");
+    stored.zooark("check --read-data").ends(0);
+}
