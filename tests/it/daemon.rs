@@ -142,6 +142,18 @@ impl Daemon {
         self.as_who(ADMIN, "POST", path, Some(body))
     }
 
+    /// The same of a backup, also where retention of the one before is not over yet.
+    pub fn back_up(&self, path: &str, body: &str) -> Answer {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.post(path, body);
+            if answer.status != 409 || Instant::now() > end {
+                return answer.is(202);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Asks until the answer is as wanted.
     #[track_caller]
     pub fn until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {

@@ -31,15 +31,15 @@ fn the_first_backup_is_at_once_others_are_asked_for_and_retention_follows() {
     daemon.until("/api/v1/clusters/prod", |cluster| cluster["running_job"].is_null());
 
     // Nothing changed: the job says so, and stores nothing.
-    let same = daemon.job(&daemon.post("/api/v1/clusters/prod/backups", "{}").is(202));
+    let same = daemon.job(&daemon.back_up("/api/v1/clusters/prod/backups", "{}"));
     assert_eq!((&same["state"], &same["result"]["snapshot_id"]), (&json!("succeeded"), &Value::Null), "{same:#}");
     assert_eq!(same["reason"], "request");
     assert_eq!(count(&daemon), 1);
 
     copy_over(&recorded("after"), &stored.home.path("zookeeper"));
-    let changed = daemon.job(&daemon.post("/backup/latest", "").is(202));
+    let changed = daemon.job(&daemon.back_up("/backup/latest", ""));
     assert_eq!(changed["result"]["nodes"], NODES_AFTER as u64, "{changed:#}");
-    let full = daemon.job(&daemon.post("/api/v1/clusters/prod/backups", "{\"full\":true}").is(202));
+    let full = daemon.job(&daemon.back_up("/api/v1/clusters/prod/backups", "{\"full\":true}"));
     assert_eq!((&full["result"]["method"], &full["result"]["rebase"]), (&json!("full"), &json!(true)), "{full:#}");
     // Three were taken, two are kept.
     let gone = daemon.until("/api/v1/jobs?state=succeeded", |jobs| {
@@ -143,7 +143,7 @@ fn names_that_are_no_text_are_reached() {
     configure(&stored, "schedule = \"@every 1h\"\nallow_partial = true", "");
     let daemon = Daemon::start(&stored.home);
     daemon.until("/api/v1/clusters/prod", |_| daemon.ask("GET", "/readyz", &[], None).status == 200);
-    let taken = daemon.job(&daemon.post("/api/v1/clusters/prod/backups", "").is(202));
+    let taken = daemon.job(&daemon.back_up("/api/v1/clusters/prod/backups", ""));
     let id = taken["result"]["snapshot_id"].as_str().unwrap_or_else(|| panic!("{taken:#}"));
     let escaped = |text: &str| text.bytes().fold(String::new(), |all, byte| all + &format!("%{byte:02X}"));
     // A page of one child each; every value by the name that the listing gave.
@@ -324,7 +324,7 @@ fn figures_are_what_the_documentation_says() {
         ["backup", "check", "prune"].iter().all(|kind| jobs.as_array().unwrap().iter().any(|job| job["kind"] == *kind))
     });
     daemon.until("/api/v1/clusters/prod", |cluster| cluster["running_job"].is_null());
-    let broken = daemon.post("/api/v1/clusters/prod/backups", "{}").is(202);
+    let broken = daemon.back_up("/api/v1/clusters/prod/backups", "{}");
     daemon.job(&broken);
     let text = String::from_utf8(daemon.ask("GET", "/metrics", &[], None).is(200).body).unwrap();
     let scrape = prometheus_parse::Scrape::parse(text.lines().map(|line| Ok(line.to_owned()))).unwrap();

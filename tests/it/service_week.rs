@@ -37,14 +37,7 @@ fn memory_stays_over_a_week_of_backups() {
         if round % 1000 == 0 {
             source.roll().unwrap();
         }
-        let answer = loop {
-            let answer = daemon.post("/api/v1/clusters/prod/backups", "");
-            // Retention of the one before.
-            if answer.status != 409 {
-                break answer.is(202);
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        };
+        let answer = daemon.back_up("/api/v1/clusters/prod/backups", "");
         let job = daemon.job(&answer);
         assert_eq!(job["state"], "succeeded", "{job:#}");
         let resident = daemon.resident_kib();

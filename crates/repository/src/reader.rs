@@ -134,7 +134,7 @@ impl BlobReader {
     }
 
     fn fetched_ahead(&self, id: &BlobId) -> Option<(WrappedKey, Bytes)> {
-        let at_hand = self.shared.at_hand.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned();
+        let at_hand = self.shared.at_hand.lock().unwrap_or_else(PoisonError::into_inner).get(id);
         if at_hand.is_some() {
             return at_hand;
         }
@@ -261,11 +261,7 @@ impl BlobSource for BlobReader {
             let at_hand = self.shared.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
             let mut seen = HashSet::new();
             for (id, kind) in ids {
-                if running.contains_key(id)
-                    || at_hand.contains_key(id)
-                    || !seen.insert(*id)
-                    || self.shared.cache.has_blob(id)
-                {
+                if running.contains_key(id) || at_hand.has(id) || !seen.insert(*id) || self.shared.cache.has_blob(id) {
                     continue;
                 }
                 if let Some((at, wrapped)) = self.located(id, *kind) {

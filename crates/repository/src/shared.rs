@@ -25,6 +25,10 @@ use crate::segment::with_successors;
 /// Requests for metadata in flight at once.
 const PARALLEL: usize = 16;
 const MANIFESTS: &str = "snapshots/";
+/// Unwrapped keys that are kept: a repository stays open for months.
+const MOST_KEYS: usize = 16_384;
+/// Bytes of footers whose blobs are kept where there is no cache.
+const MOST_AT_HAND: usize = 64 << 20;
 
 pub(crate) struct Shared {
     pub(crate) store: Store,
@@ -35,9 +39,36 @@ pub(crate) struct Shared {
     pub(crate) rules: Rules,
     pub(crate) locations: RwLock<Locations>,
     /// Sealed blobs that came along with a pack's footer.
-    pub(crate) at_hand: Mutex<HashMap<BlobId, (WrappedKey, Bytes)>>,
+    pub(crate) at_hand: Mutex<AtHand>,
     pub(crate) handle: Handle,
     keys: RwLock<HashMap<WrappedKey, Arc<ObjectKey>>>,
+}
+
+/// Sealed blobs that were read with something else; any may be gone again.
+#[derive(Default)]
+pub(crate) struct AtHand {
+    blobs: HashMap<BlobId, (WrappedKey, Bytes)>,
+    /// Of what they are slices of.
+    bytes: usize,
+}
+
+impl AtHand {
+    pub(crate) fn get(&self, id: &BlobId) -> Option<(WrappedKey, Bytes)> {
+        self.blobs.get(id).cloned()
+    }
+
+    pub(crate) fn has(&self, id: &BlobId) -> bool {
+        self.blobs.contains_key(id)
+    }
+
+    /// Keeps slices of something so long, and gives up what was kept before where that is too much.
+    fn keep(&mut self, of_bytes: usize, blobs: impl Iterator<Item = (BlobId, (WrappedKey, Bytes))>) {
+        if self.bytes.saturating_add(of_bytes) > MOST_AT_HAND {
+            *self = Self::default();
+        }
+        self.bytes = self.bytes.saturating_add(of_bytes);
+        self.blobs.extend(blobs);
+    }
 }
 
 impl std::fmt::Debug for Shared {
@@ -115,7 +146,11 @@ impl Shared {
             return Ok(key);
         }
         let key = Arc::new(self.crypto.unwrap_key(wrapped)?);
-        self.keys.write().unwrap_or_else(PoisonError::into_inner).insert(*wrapped, Arc::clone(&key));
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() >= MOST_KEYS {
+            keys.clear();
+        }
+        keys.insert(*wrapped, Arc::clone(&key));
         Ok(key)
     }
 
@@ -202,7 +237,7 @@ impl Shared {
             self.cache.put_blobs(&index.wrapped, &came_along);
         } else {
             let mut at_hand = self.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
-            at_hand.extend(came_along.into_iter().map(|(id, bytes)| (id, (index.wrapped, bytes))));
+            at_hand.keep(tail.len(), came_along.into_iter().map(|(id, bytes)| (id, (index.wrapped, bytes))));
         }
         Ok(())
     }

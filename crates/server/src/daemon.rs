@@ -92,6 +92,10 @@ pub struct Daemon {
     /// Restores are begun one after the other.
     pub(crate) restoring: Turn<()>,
     notifier: Notifier,
+    /// Whether the work is shared by a lease; as it was at the start, for that is when the lease is first asked for.
+    shares: bool,
+    /// Pauses are changed, and learnt, one at a time.
+    pausing: Mutex<()>,
     leading: Mutex<Leading>,
     ready: AtomicBool,
     stopping: AtomicBool,
@@ -117,6 +121,7 @@ impl Daemon {
             plans: Plans::default(),
             metrics: Metrics::default(),
             planner: Mutex::new(planner(&holding.config, &state, Timestamp::now())),
+            shares: holding.config.leader.mode == LeaderMode::Repository,
             holding: RwLock::new(Arc::new(holding)),
             state: Mutex::new(state),
             clusters: Mutex::default(),
@@ -124,6 +129,7 @@ impl Daemon {
             upkeep: Turn::default(),
             restoring: Turn::default(),
             notifier: Notifier::default(),
+            pausing: Mutex::default(),
             leading: Mutex::new(leading),
             ready: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -150,6 +156,7 @@ impl Daemon {
 
     /// Another configuration holds from now on. What runs goes on as it was begun.
     pub fn replace(&self, holding: Holding) {
+        let _one_at_a_time = lock(&self.pausing);
         let next = planner(&holding.config, &lock(&self.state), Timestamp::now());
         *self.holding.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(holding);
         lock(&self.planner).replace(next);
@@ -197,6 +204,11 @@ impl Daemon {
         }
     }
 
+    /// Whether it may be another daemon that works.
+    pub const fn shares_work(&self) -> bool {
+        self.shares
+    }
+
     /// From now on it does, or does not.
     pub fn lead(&self, leading: Leading) {
         *lock(&self.leading) = leading;
@@ -232,9 +244,9 @@ impl Daemon {
 
     /// Sets a cluster's schedules aside, or lets them hold again; where several daemons share the work, for all of them. Blocks.
     pub fn set_paused(&self, cluster: &str, paused: bool) -> Result<(), EngineError> {
-        let holding = self.holding();
-        if holding.config.leader.mode == LeaderMode::Repository {
-            let repo = holding.repos.primary()?;
+        let _one_at_a_time = lock(&self.pausing);
+        if self.shares {
+            let repo = self.holding().repos.primary()?;
             repo.block_on(repo.repository().set_paused(cluster, paused))?;
         }
         self.note_paused(cluster, paused);
@@ -252,9 +264,10 @@ impl Daemon {
 
     /// What another daemon set aside is set aside here. Blocks.
     fn learn_pauses(&self, repo: &Repo, holding: &Holding) -> Result<(), EngineError> {
-        if holding.config.leader.mode == LeaderMode::None {
+        if !self.shares {
             return Ok(());
         }
+        let _one_at_a_time = lock(&self.pausing);
         let names = || holding.config.clusters.iter().map(|cluster| cluster.name.as_str());
         let paused = repo.block_on(repo.repository().paused(names()))?;
         for name in names().filter(|name| self.remembered(name).paused != paused.contains(name)) {
@@ -286,7 +299,7 @@ impl Daemon {
                 self.remember(&cluster.name, |known| known.last_success = known.last_success.max(Some(time)));
             }
             self.change_status(&cluster.name, |status| {
-                status.read_up_to = status.read_up_to.max(info.as_ref().and_then(|info| zxid(&info.zxid_high)));
+                status.read_up_to = status.read_up_to.or_else(|| zxid(&info.as_ref()?.zxid_high));
                 status.suspect = suspect;
                 status.latest = info;
             });
@@ -297,6 +310,7 @@ impl Daemon {
     /// Age figures, which change without anything happening; and who has to be told that something is too old.
     pub fn grow_older(&self, now: Timestamp) {
         let holding = self.holding();
+        self.metrics.take_in();
         self.metrics.set("zooark_leader", &[], f64::from(u8::from(self.is_leading())));
         for cluster in &holding.config.clusters {
             let Some(last) = self.remembered(&cluster.name).last_success else { continue };
@@ -398,12 +412,12 @@ impl Daemon {
                 ..self.message(Occasion::Failure, cluster, text)
             };
             // Of retries and of what fails again and again, somebody hears once in a while.
-            if self.notifier.is_news(cluster, kind) {
+            if self.notifier.is_news(view) {
                 self.notifier.tell(&self.holding().config.notify, &message);
             }
         } else {
             if outcome.state == JobState::Succeeded {
-                self.notifier.went_well(cluster, kind);
+                self.notifier.went_well(view);
             }
             tracing::info!(
                 job = view.id,

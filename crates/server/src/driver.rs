@@ -29,12 +29,18 @@ pub async fn run(daemon: Arc<Daemon>) {
     while !daemon.is_stopping() {
         let again = if daemon.is_ready() { SURVEY_AGAIN } else { OPEN_AGAIN };
         let leads = daemon.is_leading();
-        // Who takes over looks first at what was done before.
-        let takes_over = leads && !std::mem::replace(&mut led, leads);
+        // Who takes over looks first at what was done, and set aside, before.
+        let takes_over = leads && !led;
+        led = leads;
         if takes_over || surveyed.is_none_or(|last: tokio::time::Instant| last.elapsed() > again) {
             let own = Arc::clone(&daemon);
             if let Ok(Err(error)) = tokio::task::spawn_blocking(move || own.survey()).await {
                 tracing::error!("the repository cannot be looked through: {}", engine::snapshots::error_chain(&error));
+                if takes_over && daemon.shares_work() {
+                    led = false;
+                    tokio::time::sleep(OPEN_AGAIN / 5).await;
+                    continue;
+                }
             }
             surveyed = Some(tokio::time::Instant::now());
         }
@@ -134,7 +140,7 @@ fn note(daemon: &Daemon, name: &str, outcome: &Outcome) {
             let read_up_to = outcome.result.as_ref().and_then(|result| zxid(result.get("zxid_high")?.as_str()?));
             daemon.change_status(name, |status| {
                 status.last_error = None;
-                status.read_up_to = status.read_up_to.max(read_up_to);
+                status.read_up_to = read_up_to.or(status.read_up_to);
             });
             if before.failures > 0 {
                 daemon.tell_recovery(name, before.failures);

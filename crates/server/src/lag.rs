@@ -19,7 +19,11 @@ pub async fn run(daemon: Arc<Daemon>) {
     tokio::time::sleep(FIRST_AFTER).await;
     while !daemon.is_stopping() {
         let holding = daemon.holding();
-        for cluster in holding.config.clusters.iter().filter(|_| daemon.is_leading()) {
+        for cluster in &holding.config.clusters {
+            if !daemon.is_leading() {
+                daemon.metrics.lag(&cluster.name, None);
+                continue;
+            }
             let newest = newest(cluster).await.unwrap_or_else(|error| {
                 tracing::debug!(cluster = cluster.name, "its last zxid is not known: {error}");
                 None

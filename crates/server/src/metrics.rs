@@ -244,9 +244,14 @@ impl Metrics {
         }
     }
 
+    /// Takes in what was recorded; what nobody asks for would pile up.
+    pub fn take_in(&self) {
+        self.handle.run_upkeep();
+    }
+
     /// Everything, as Prometheus reads it.
     pub fn render(&self) -> String {
-        self.handle.run_upkeep();
+        self.take_in();
         self.handle.render()
     }
 }

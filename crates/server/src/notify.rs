@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::config::{NotifyConfig, Occasion};
+use crate::jobs::JobView;
 
 /// Messages that wait for one address; what comes beyond is dropped and logged.
 const WAITING: usize = 200;
@@ -55,7 +56,7 @@ pub struct Message {
 pub struct Notifier {
     client: Client,
     hooks: Mutex<BTreeMap<String, mpsc::Sender<(NotifyConfig, Message)>>>,
-    told: Mutex<BTreeMap<(Option<String>, &'static str), Instant>>,
+    told: Mutex<BTreeMap<Subject, Instant>>,
 }
 
 impl Default for Notifier {
@@ -93,9 +94,9 @@ impl Notifier {
     }
 
     /// Whether a failure is worth a message: the first in a row is, and then one an hour.
-    pub fn is_news(&self, cluster: Option<&str>, kind: &'static str) -> bool {
+    pub fn is_news(&self, view: &JobView) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (cluster.map(ToOwned::to_owned), kind);
+        let key = subject(view);
         if told.get(&key).is_some_and(|last| last.elapsed() < SAY_AGAIN) {
             return false;
         }
@@ -104,10 +105,18 @@ impl Notifier {
     }
 
     /// The next failure of this is the first in a row again.
-    pub fn went_well(&self, cluster: Option<&str>, kind: &'static str) {
+    pub fn went_well(&self, view: &JobView) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.remove(&(cluster.map(ToOwned::to_owned), kind));
+        let (cluster, repository, kind, _) = subject(view);
+        told.retain(|key, _| (&key.0, &key.1, key.2) != (&cluster, &repository, kind));
     }
+}
+
+/// What fails again and again: a cluster's jobs of a kind on a repository, and how.
+type Subject = (Option<String>, Option<String>, &'static str, &'static str);
+
+fn subject(view: &JobView) -> Subject {
+    (view.cluster.clone(), view.repository.clone(), view.kind.name(), view.state.name())
 }
 
 /// Not the whole URL: the secret of many webhooks is its path.

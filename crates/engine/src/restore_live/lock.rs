@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
-use zk_connect::live::{Client, Code, CreateMode, LiveError};
+use zk_connect::live::{Client, Code, CreateMode, LiveError, Op};
 use zk_format::AclList;
 
 use super::LiveRequest;
+use super::writer::{failure, is_passing};
 use crate::error::{EngineError, ErrorKind};
 use crate::monitor::{Cancelled, Monitor};
 use crate::own::OWN;
@@ -25,6 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(45);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// What takes its leave of a target that does not answer waits no longer.
 const LEAVE_WITHIN: Duration = Duration::from_secs(3);
+/// `EPHEMERALONLOCALSESSION`: the servers keep sessions to themselves, and those have no ephemeral nodes.
+const EPHEMERAL_ON_LOCAL_SESSION: Code = Code(-120);
 /// A name is a ULID.
 const NAME_BYTES: u64 = 26;
 
@@ -42,8 +45,10 @@ struct Says {
 /// Held until [`Lock::release`], or the end of the session.
 #[derive(Debug)]
 pub struct Lock {
-    /// Whether there is a node: some may not create one.
-    node: bool,
+    /// What the node says, where there is one: some may not create it.
+    says: Option<Says>,
+    /// Whether somebody else held it a moment ago: what was seen of the target before may not be true any more.
+    pub waited: bool,
     /// Tells whether this process lives.
     _alive: File,
     file: PathBuf,
@@ -64,6 +69,8 @@ impl Lock {
         let name = Ulid::generate().to_string();
         let file = journal.with_extension("lock");
         let (alive, before) = alive(&file, &name)?;
+        // A session that ended while somebody was asked is replaced once more, by what this needs.
+        client.exists(OWN).await?;
         client.keep_to_session();
         let says = Says {
             name,
@@ -73,35 +80,37 @@ impl Lock {
             since: request.now,
         };
         let data = serde_json::to_vec(&says).map_err(|error| EngineError::wrapping(ErrorKind::Failed, error))?;
-        let (began, mut told) = (Instant::now(), false);
+        let (began, mut waited) = (Instant::now(), false);
+        let held = |says, waited| Self { says, waited, _alive: alive, file };
         loop {
             if monitor.cancelled() {
                 return Err(EngineError::from(Cancelled).into());
             }
             match create(client, &data).await? {
-                Tried::Held => return Ok(Self { node: true, _alive: alive, file }),
+                Tried::Held => return Ok(held(Some(says), waited)),
                 Tried::Impossible(code) => {
                     let own = String::from_utf8_lossy(OWN);
                     monitor.note(&format!(
-                        "restoring without a lock: {own} cannot be created ({code}); nothing keeps another restore away"
+                        "restoring without a lock: nothing ephemeral can be created below {own} ({code}); nothing keeps another \
+                         restore away"
                     ));
-                    return Ok(Self { node: false, _alive: alive, file });
+                    return Ok(held(None, waited));
                 }
                 Tried::Taken => {}
             }
             match holder(client).await? {
                 None => continue,
-                Some((Some(held), _)) if held == says => return Ok(Self { node: true, _alive: alive, file }),
-                Some((Some(held), version)) if Some(&held.name) == before.as_ref() => {
+                Some(holder) if holder.says.as_ref() == Some(&says) => return Ok(held(Some(says), waited)),
+                Some(holder) if holder.says.as_ref().is_some_and(|held| Some(&held.name) == before.as_ref()) => {
                     // Of a run that is over: its file could be locked.
-                    delete(client, &path(), version).await?;
+                    holder.remove(client).await?;
                     continue;
                 }
-                Some((held, _)) if began.elapsed() > PATIENCE => return Err(busy(held.as_ref()).into()),
-                Some(_) if told => {}
+                Some(holder) if began.elapsed() > PATIENCE => return Err(busy(holder.says.as_ref()).into()),
+                Some(_) if waited => {}
                 Some(_) => {
                     monitor.note("another restore holds /zooark/lock in the target: waiting, in case it was killed");
-                    told = true;
+                    waited = true;
                 }
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -111,14 +120,19 @@ impl Lock {
     /// Gives it up and ends the session.
     pub async fn release(self, client: &Client) {
         let leaving = async {
-            if self.node {
+            if let (Some(says), Ok(Some(holder))) = (&self.says, holder(client).await)
+                && holder.says.as_ref() == Some(says)
+            {
                 // Where that fails the end of the session does it.
-                let _ = delete(client, &path(), -1).await;
-                let _ = delete(client, OWN, -1).await;
+                let _ = holder.remove(client).await;
+                let _ = client.delete(OWN, -1).await;
             }
             client.close().await;
         };
-        let _ = tokio::time::timeout(LEAVE_WITHIN, leaving).await;
+        if tokio::time::timeout(LEAVE_WITHIN, leaving).await.is_err() {
+            // The session ends by its time-out, and must not be kept alive until then.
+            client.disconnect();
+        }
         // Whoever comes too late to see it waits for the session instead.
         let _ = fs::remove_file(&self.file);
     }
@@ -184,47 +198,71 @@ enum Tried {
     Impossible(Code),
 }
 
+/// The parent's version rises with each lock: so a lock can be told from one that came after it.
 async fn create(client: &Client, data: &[u8]) -> Result<Tried, LiveError> {
-    let world = AclList::world();
-    match client.create_plain(OWN, None, &world, CreateMode::Persistent).await {
-        Err(error) if error.is(Code::NODE_EXISTS) => {}
-        Err(error) if error.is(Code::NO_AUTH) || error.is(Code::NO_NODE) => {
-            return Ok(Tried::Impossible(error.code().unwrap_or(Code::NO_AUTH)));
-        }
-        // Whether it is there shows below.
-        Err(error) if super::writer::is_passing(&error) => {}
-        Err(error) => return Err(error),
-        Ok(_) => {}
-    }
-    match client.create_plain(&path(), Some(data), &world, CreateMode::Ephemeral).await {
-        Ok(_) => Ok(Tried::Held),
-        Err(error) if error.is(Code::NO_AUTH) => Ok(Tried::Impossible(Code::NO_AUTH)),
-        // Whoever ended just now took the parent along, or the answer was lost: it is looked at, and tried again.
-        Err(error) if error.is(Code::NODE_EXISTS) || error.is(Code::NO_NODE) => Ok(Tried::Taken),
-        Err(error) if super::writer::is_passing(&error) => Ok(Tried::Taken),
-        Err(error) => Err(error),
+    let (world, path) = (AclList::world(), path());
+    let ops = [
+        Op::SetData { path: OWN, data: None, version: -1 },
+        Op::Create { path: &path, data: Some(data), acl: &world, mode: CreateMode::Ephemeral },
+    ];
+    let code = match client.multi_plain(&ops).await {
+        Ok(results) => match failure(&results) {
+            None => return Ok(Tried::Held),
+            Some(code) => code,
+        },
+        // Whether it is there shows when it is looked at.
+        Err(error) if is_passing(&error) => return Ok(Tried::Taken),
+        Err(error) => error.code().ok_or(error)?,
+    };
+    match code {
+        Code::NODE_EXISTS => Ok(Tried::Taken),
+        Code::NO_AUTH | EPHEMERAL_ON_LOCAL_SESSION => Ok(Tried::Impossible(code)),
+        // Nobody made the parent yet, or whoever ended just now took it along.
+        Code::NO_NODE => match client.create_plain(OWN, None, &world, CreateMode::Persistent).await {
+            Err(error) if error.is(Code::NO_AUTH) || error.is(Code::NO_NODE) => {
+                Ok(Tried::Impossible(error.code().unwrap_or(Code::NO_AUTH)))
+            }
+            Err(error) if error.is(Code::NODE_EXISTS) || is_passing(&error) => Ok(Tried::Taken),
+            Err(error) => Err(error),
+            Ok(_) => Ok(Tried::Taken),
+        },
+        code => Ok(Tried::Impossible(code)),
     }
 }
 
-/// What the lock says, where that is ours to read, and its version; `None` where nobody holds it.
-async fn holder(client: &Client) -> Result<Option<(Option<Says>, i32)>, LiveError> {
+/// Who holds the lock.
+struct Holder {
+    /// What it says, where that is ours to read.
+    says: Option<Says>,
+    /// The parent's version, read before that.
+    version: i32,
+}
+
+impl Holder {
+    /// Deletes this lock, and none that came after it.
+    async fn remove(&self, client: &Client) -> Result<(), LiveError> {
+        let path = path();
+        let ops = [Op::Check { path: OWN, version: self.version }, Op::Delete { path: &path, version: -1 }];
+        // Whoever was faster did the same.
+        match client.multi_plain(&ops).await {
+            Err(error) if error.code().is_none() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `None` where nobody holds it.
+async fn holder(client: &Client) -> Result<Option<Holder>, LiveError> {
+    let Some(parent) = client.exists(OWN).await? else { return Ok(None) };
+    let version = parent.value.version;
     match client.get_data(&path()).await {
         Ok(read) => {
-            let (data, stat) = read.value;
-            let says = data.and_then(|data| serde_json::from_slice(&data).ok());
-            Ok(Some((says, stat.version)))
+            let says = read.value.0.and_then(|data| serde_json::from_slice(&data).ok());
+            Ok(Some(Holder { says, version }))
         }
         Err(error) if error.is(Code::NO_NODE) => Ok(None),
-        Err(error) if error.is(Code::NO_AUTH) => Ok(Some((None, -1))),
+        Err(error) if error.is(Code::NO_AUTH) => Ok(Some(Holder { says: None, version })),
         Err(error) => Err(error),
-    }
-}
-
-/// Whoever was faster did the same.
-async fn delete(client: &Client, path: &[u8], version: i32) -> Result<(), LiveError> {
-    match client.delete(path, version).await {
-        Err(error) if error.code().is_some() => Ok(()),
-        done => done,
     }
 }
 

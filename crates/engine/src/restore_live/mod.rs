@@ -166,6 +166,18 @@ pub fn run(
         TakeError::Target(error) => failing(error),
         TakeError::Other(error) => error,
     })?;
+    if lock.waited {
+        // Whoever held it wrote: the plan has to be the same still.
+        let again = Found::read(repo, &connect, &request.live, &area, Phase::Reading, monitor)
+            .and_then(|found| Plan::make(&tree, &area, &found, &wishes, monitor));
+        let same = again.map(|again| again.fingerprint() == plan.fingerprint());
+        if !matches!(same, Ok(true)) {
+            repo.block_on(lock.release(&client));
+            same?;
+            let text = "nothing was restored: another restore changed the target since the plan was made; run it again";
+            return Err(EngineError::new(ErrorKind::Refused, text));
+        }
+    }
     let writer = Writer::new(&client, monitor);
     let temporary = if abilities.own_acl { probe::own_acl() } else { AclList::world() };
     let applying = Applying {

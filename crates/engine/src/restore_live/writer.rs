@@ -278,7 +278,7 @@ impl<'a> Writer<'a> {
 }
 
 /// The code of the part at fault.
-fn failure(results: &[OpResult]) -> Option<Code> {
+pub(super) fn failure(results: &[OpResult]) -> Option<Code> {
     let mut failed = results.iter().filter_map(|result| match result {
         OpResult::Failed(code) => Some(*code),
         _ => None,

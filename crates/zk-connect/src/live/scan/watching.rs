@@ -71,8 +71,7 @@ impl Watching {
         }
         let watcher = servers::connect(connect, &servers, true, Some(1), None).await?.pop();
         let watcher = watcher.ok_or(ScanError::NoWatches)?;
-        let withheld = servers::withhold_events(&servers) && !is_super(&watcher).await?;
-        Ok(Self { connect: connect.clone(), watcher, told: BTreeSet::new(), lost: Some(NOT_SCANNED), withheld })
+        Ok(Self { connect: connect.clone(), watcher, told: BTreeSet::new(), lost: Some(NOT_SCANNED), withheld: true })
     }
 
     /// Reads everything; from here on the watch tells what changes.
@@ -80,6 +79,8 @@ impl Watching {
         self.told.clear();
         self.lost = Some(NOT_SCANNED);
         let servers = servers::survey(&self.connect).await;
+        // Servers may be others than when this began.
+        self.withheld = servers::withhold_events(&servers) && !is_super(&self.watcher).await?;
         let first = Some(self.watcher.clone());
         let clients = servers::connect(&self.connect, &servers, true, options.connections, first).await?;
         let outcome = settled(&clients, true, options, sink).await;
