@@ -16,6 +16,7 @@ use zk_connect::live::{Client, Code, CreateMode, LiveError, Op};
 use zk_format::AclList;
 
 use super::LiveRequest;
+use super::found::failed;
 use super::writer::{failure, is_passing};
 use crate::error::{EngineError, ErrorKind};
 use crate::monitor::{Cancelled, Monitor};
@@ -65,12 +66,13 @@ impl Lock {
         request: &LiveRequest,
         journal: &Path,
         monitor: &dyn Monitor,
-    ) -> Result<Self, TakeError> {
+    ) -> Result<Self, EngineError> {
+        let failing = |error| failed(client.options(), "restoring into", error);
         let name = Ulid::generate().to_string();
-        let file = journal.with_extension("lock");
+        let file = file_of(journal);
         let (alive, before) = alive(&file, &name)?;
         // A session that ended while somebody was asked is replaced once more, by what this needs.
-        client.exists(OWN).await?;
+        client.exists(OWN).await.map_err(failing)?;
         client.keep_to_session();
         let says = Says {
             name,
@@ -84,9 +86,9 @@ impl Lock {
         let held = |says, waited| Self { says, waited, _alive: alive, file };
         loop {
             if monitor.cancelled() {
-                return Err(EngineError::from(Cancelled).into());
+                return Err(Cancelled.into());
             }
-            match create(client, &data).await? {
+            match create(client, &data).await.map_err(failing)? {
                 Tried::Held => return Ok(held(Some(says), waited)),
                 Tried::Impossible(code) => {
                     let own = String::from_utf8_lossy(OWN);
@@ -98,15 +100,15 @@ impl Lock {
                 }
                 Tried::Taken => {}
             }
-            match holder(client).await? {
+            match holder(client).await.map_err(failing)? {
                 None => continue,
                 Some(holder) if holder.says.as_ref() == Some(&says) => return Ok(held(Some(says), waited)),
                 Some(holder) if holder.says.as_ref().is_some_and(|held| Some(&held.name) == before.as_ref()) => {
                     // Of a run that is over: its file could be locked.
-                    holder.remove(client).await?;
+                    holder.remove(client).await.map_err(failing)?;
                     continue;
                 }
-                Some(holder) if began.elapsed() > PATIENCE => return Err(busy(holder.says.as_ref()).into()),
+                Some(holder) if began.elapsed() > PATIENCE => return Err(busy(holder.says.as_ref())),
                 Some(_) if waited => {}
                 Some(_) => {
                     monitor.note("another restore holds /zooark/lock in the target: waiting, in case it was killed");
@@ -119,44 +121,46 @@ impl Lock {
 
     /// Gives it up and ends the session.
     pub async fn release(self, client: &Client) {
-        let leaving = async {
-            if let (Some(says), Ok(Some(holder))) = (&self.says, holder(client).await)
-                && holder.says.as_ref() == Some(says)
-            {
-                // Where that fails the end of the session does it.
-                let _ = holder.remove(client).await;
-                let _ = client.delete(OWN, -1).await;
-            }
-            client.close().await;
-        };
-        if tokio::time::timeout(LEAVE_WITHIN, leaving).await.is_err() {
-            // The session ends by its time-out, and must not be kept alive until then.
-            client.disconnect();
-        }
+        leave(client, self.says.as_ref().map(|says| says.name.as_str())).await;
         // Whoever comes too late to see it waits for the session instead.
         let _ = fs::remove_file(&self.file);
     }
-}
 
-/// Why there is no lock.
-#[derive(Debug)]
-pub enum TakeError {
-    /// The target failed.
-    Target(LiveError),
-    /// Anything else.
-    Other(EngineError),
-}
-
-impl From<LiveError> for TakeError {
-    fn from(error: LiveError) -> Self {
-        Self::Target(error)
+    /// Ends the session of a run that has nothing to write, and takes along what a killed run of the same restore left behind.
+    pub async fn leave_none(client: &Client, journal: &Path) {
+        let file = file_of(journal);
+        // Whoever runs at present looks after it.
+        let before = file.exists().then(|| alive(&file, "").ok()).flatten().map(|(_, before)| before);
+        leave(client, before.as_ref().and_then(Option::as_deref)).await;
+        if before.is_some() {
+            let _ = fs::remove_file(&file);
+        }
     }
 }
 
-impl From<EngineError> for TakeError {
-    fn from(error: EngineError) -> Self {
-        Self::Other(error)
+/// Removes the lock of this name and ends the session. The lock's parent goes too, unless somebody has anything there.
+async fn leave(client: &Client, name: Option<&str>) {
+    let leaving = async {
+        if let Some(name) = name {
+            // Where any of this fails the end of the session does it, or the next restore.
+            if let Ok(Some(holder)) = holder(client).await
+                && holder.says.as_ref().is_some_and(|says| says.name == name)
+            {
+                let _ = holder.remove(client).await;
+            }
+            let _ = client.delete(OWN, -1).await;
+        }
+        client.close().await;
+    };
+    if tokio::time::timeout(LEAVE_WITHIN, leaving).await.is_err() {
+        // The session ends by its time-out, and must not be kept alive until then.
+        client.disconnect();
     }
+}
+
+/// The file that tells whether the run lives that this journal is of.
+fn file_of(journal: &Path) -> PathBuf {
+    journal.with_extension("lock")
 }
 
 fn busy(held: Option<&Says>) -> EngineError {

@@ -46,7 +46,7 @@ use self::decide::Rules;
 use self::found::{Found, failed};
 pub(crate) use self::guard::members as members_of;
 use self::journal::Journal;
-use self::lock::{Lock, TakeError};
+use self::lock::Lock;
 use self::plan::{Plan, Wishes};
 pub use self::report::{Item, LiveRestoreSummary, Offer};
 use self::safety::Kept;
@@ -141,8 +141,8 @@ pub fn run(
     let mut wishes = wishes(request, &journal, &found);
     let plan = Plan::make(&tree, &area, &found, &wishes, monitor)?;
 
-    let failing = |error| failed(&connect, "restoring into", error);
-    let client = repo.block_on(Client::connect(connect.clone())).map_err(failing)?;
+    let client =
+        repo.block_on(Client::connect(connect.clone())).map_err(|error| failed(&connect, "restoring into", error))?;
     let (offer, abilities) = survey::offer(repo, request, &area, &found, &plan, &client, &journal)?;
     drop(found);
     let mut summary = LiveRestoreSummary::planned(offer, request.dry_run, millis(started));
@@ -151,8 +151,10 @@ pub fn run(
         return Err(EngineError::new(ErrorKind::Refused, why.clone()));
     }
     if request.dry_run || plan.is_empty() {
-        repo.block_on(client.close());
-        if plan.is_empty() && !request.dry_run {
+        if request.dry_run {
+            repo.block_on(client.close());
+        } else {
+            repo.block_on(Lock::leave_none(&client, journal.path()));
             journal.remove()?;
         }
         summary.verified = plan.is_empty();
@@ -162,20 +164,13 @@ pub fn run(
         return Err(EngineError::new(ErrorKind::Refused, "nothing was restored: the plan was not agreed to"));
     }
 
-    let lock = repo.block_on(Lock::take(&client, request, journal.path(), monitor)).map_err(|error| match error {
-        TakeError::Target(error) => failing(error),
-        TakeError::Other(error) => error,
-    })?;
+    let lock = repo.block_on(Lock::take(&client, request, journal.path(), monitor))?;
     if lock.waited {
-        // Whoever held it wrote: the plan has to be the same still.
         let again = Found::read(repo, &connect, &request.live, &area, Phase::Reading, monitor)
             .and_then(|found| Plan::make(&tree, &area, &found, &wishes, monitor));
-        let same = again.map(|again| again.fingerprint() == plan.fingerprint());
-        if !matches!(same, Ok(true)) {
+        if let Err(error) = again.and_then(|again| unchanged(&plan, &again)) {
             repo.block_on(lock.release(&client));
-            same?;
-            let text = "nothing was restored: another restore changed the target since the plan was made; run it again";
-            return Err(EngineError::new(ErrorKind::Refused, text));
+            return Err(error);
         }
     }
     let writer = Writer::new(&client, monitor);
@@ -238,6 +233,15 @@ pub fn run(
     journal.remove()?;
     kept.map_or(Ok(()), Kept::release)?;
     Ok(LiveRestoreSummary { duration_ms: millis(started), ..summary })
+}
+
+/// Whoever held the lock wrote: the plan has to be the same still.
+fn unchanged(plan: &Plan, again: &Plan) -> Result<(), EngineError> {
+    if again.fingerprint() == plan.fingerprint() {
+        return Ok(());
+    }
+    let text = "nothing was restored: another restore changed the target since the plan was made; run it again";
+    Err(EngineError::new(ErrorKind::Refused, text))
 }
 
 fn area(request: &LiveRequest) -> Result<Area, EngineError> {

@@ -162,19 +162,23 @@ async fn greet(
         read_only: options.allow_read_only,
     };
     let mut stream = stream;
-    stream.write_all(&framed(&request.encode())).await.map_err(Broken::from)?;
-    stream.flush().await.map_err(Broken::from)?;
-    let frame =
-        read_frame(&mut stream, MAX_FIRST_FRAME, options.server_time_out).await.map_err(|broken| match broken {
-            Broken::Closed => Refusal::Next(
-                "it closed the connection during the handshake: it has no quorum, has too many connections from here \
-             (maxClientCnxns), is behind what this session saw, or wants TLS (zk+tls://) or another certificate"
-                    .to_owned(),
-            ),
-            other => other.into(),
-        })?;
+    stream.write_all(&framed(&request.encode())).await.map_err(refused)?;
+    stream.flush().await.map_err(refused)?;
+    let frame = read_frame(&mut stream, MAX_FIRST_FRAME, options.server_time_out).await.map_err(refused)?;
     ConnectAnswer::decode(&frame)
         .map_err(|error| Refusal::Next(format!("it does not answer as a ZooKeeper server does ({error})")))
+}
+
+/// What it means that the handshake came to no end.
+fn refused(broken: impl Into<Broken>) -> Refusal {
+    match broken.into() {
+        Broken::Closed => Refusal::Next(
+            "it closed the connection during the handshake: it has no quorum, has too many connections from here \
+             (maxClientCnxns), is behind what this session saw, or wants TLS (zk+tls://) or another certificate"
+                .to_owned(),
+        ),
+        other => other.into(),
+    }
 }
 
 async fn authenticate(talk: &mut Talk<'_>, host: &str, info: &super::AuthInfo) -> Result<(), Refusal> {

@@ -131,7 +131,11 @@ impl From<io::Error> for Broken {
         if let Some(within) = error.get_ref().and_then(|within| within.downcast_ref()) {
             return Self::Tls(explained(within));
         }
-        if error.kind() == io::ErrorKind::UnexpectedEof { Self::Closed } else { Self::Io(error.to_string()) }
+        match error.kind() {
+            // A server that closes without having read everything resets, and one that is asked after that breaks the pipe.
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Io(error.to_string()),
+        }
     }
 }
 
