@@ -83,7 +83,7 @@ impl Progress {
                 let _ = self.output.object_now(&json!({
                     "message_type": "status",
                     "phase": phase.name(),
-                    "unit": unit_name(entry.unit),
+                    "unit": entry.unit.name(),
                     "done": entry.done,
                     "total": entry.total,
                     "elapsed_ms": u64::try_from(entry.since.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -155,22 +155,12 @@ fn bar(phase: Phase, unit: Unit, total: Option<u64>) -> ProgressBar {
 fn line(phase: Phase, entry: &Running) -> String {
     let amount = |number| match entry.unit {
         Unit::Bytes => output::bytes(number),
-        unit => format!("{} {}", output::count(number), unit_name(unit)),
+        unit => format!("{} {}", output::count(number), unit.name()),
     };
     let elapsed = output::duration(entry.since.elapsed());
     match entry.total {
         Some(total) => format!("{}: {} of {} after {elapsed}", phase.name(), amount(entry.done), amount(total)),
         None => format!("{}: {} after {elapsed}", phase.name(), amount(entry.done)),
-    }
-}
-
-const fn unit_name(unit: Unit) -> &'static str {
-    match unit {
-        Unit::Nodes => "nodes",
-        Unit::Bytes => "bytes",
-        Unit::Transactions => "transactions",
-        Unit::Snapshots => "snapshots",
-        Unit::Packs => "packs",
     }
 }
 

@@ -135,7 +135,7 @@ pub fn endpoint<'r>(
         Endpoint::DataDir(spec) => datadir(spec, monitor),
         Endpoint::Live(spec) => {
             let wanted = |path: &[u8]| {
-                let on_the_way = is_within(path, &options.path) || is_within(&options.path, path);
+                let on_the_way = path::is_within(path, &options.path) || path::is_within(&options.path, path);
                 on_the_way && is_read(&options.filter, path)
             };
             let stream = Stream::read(spec, live, &wanted, monitor)?;
@@ -152,11 +152,6 @@ pub fn endpoint<'r>(
             Ok(Side::State(Box::new(handed_out.loaded)))
         }
     }
-}
-
-/// Whether a path is this one or below it.
-fn is_within(path: &[u8], parent: &[u8]) -> bool {
-    path.strip_prefix(parent).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 impl Side<'_> {
@@ -330,7 +325,7 @@ fn classify(
 ) -> Option<Result<Difference, Difference>> {
     let node = old.as_ref().or(new.as_ref())?;
     let left_out = path::is_volatile(&node.path) || is_own(&node.path);
-    if left_out || !is_within(&node.path, &options.path) || !options.filter.selects(&node.path) {
+    if left_out || !path::is_within(&node.path, &options.path) || !options.filter.selects(&node.path) {
         return None;
     }
     let change = match (&old, &new) {

@@ -57,6 +57,19 @@ pub enum Unit {
     Packs,
 }
 
+impl Unit {
+    /// The word shown to people and in `--json`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nodes => "nodes",
+            Self::Bytes => "bytes",
+            Self::Transactions => "transactions",
+            Self::Snapshots => "snapshots",
+            Self::Packs => "packs",
+        }
+    }
+}
+
 /// Told what happens; asked whether to go on. Called from several threads.
 pub trait Monitor: Send + Sync {
     /// A phase begins; `total` where it is known beforehand. A phase may begin again.

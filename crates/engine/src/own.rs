@@ -1,6 +1,8 @@
 //! What this program itself has in an ensemble: `/zooark`, below which a restore holds its lock. Nobody backs it up over the client
 //! protocol, restores it, deletes it as too much or compares it.
 
+use zk_format::path;
+
 use crate::filter::Filter;
 
 /// Its root, below the chroot of the endpoint.
@@ -8,7 +10,7 @@ pub const OWN: &[u8] = b"/zooark";
 
 /// Whether a path is [`OWN`] or below it.
 pub fn is_own(path: &[u8]) -> bool {
-    path.strip_prefix(OWN).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    path::is_within(path, OWN)
 }
 
 /// Whether a node of a running ensemble is read: the filter selects it or needs it on the way.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::reference::parse_zxid;
 use engine::{EngineError, ErrorKind};
 use jiff::Timestamp;
 use zk_connect::Endpoint;
@@ -11,7 +12,6 @@ use zk_connect::Endpoint;
 use crate::config::{ClusterConfig, Full};
 use crate::daemon::{Daemon, Holding};
 use crate::jobs::{Job, JobKind, JobState};
-use crate::metrics::zxid;
 use crate::planner::{Reason, Task, Work};
 use crate::work::restore::Planned;
 use crate::work::{Outcome, backup, restore, upkeep};
@@ -137,7 +137,7 @@ fn note(daemon: &Daemon, name: &str, outcome: &Outcome) {
                     known.last_success = Some(now);
                 }
             });
-            let read_up_to = outcome.result.as_ref().and_then(|result| zxid(result.get("zxid_high")?.as_str()?));
+            let read_up_to = outcome.result.as_ref().and_then(|result| parse_zxid(result.get("zxid_high")?.as_str()?));
             daemon.change_status(name, |status| {
                 status.last_error = None;
                 status.read_up_to = read_up_to.or(status.read_up_to);
@@ -222,21 +222,19 @@ async fn keep_up_one(
         Some(copy) => held.repos.copy(copy),
         None => held.repos.primary(),
     };
-    if task.work == Work::Check {
-        daemon
-            .run_job(job, move |job| {
-                let config = cluster.and_then(|cluster| cluster.check).ok_or_else(|| gone(&name))?;
-                upkeep::check(&*open()?, &config, job)
+    let checks = task.work == Work::Check;
+    daemon
+        .run_job(job, move |job| {
+            let (check, prune) = cluster.map(|cluster| (cluster.check, cluster.prune)).unwrap_or_default();
+            Ok(if checks {
+                let config = check.ok_or_else(|| gone(&name))?;
+                Outcome::from(upkeep::check(&*open()?, &config, job)?)
+            } else {
+                let config = prune.ok_or_else(|| gone(&name))?;
+                Outcome::from(upkeep::prune(&*open()?, &config, job)?)
             })
-            .await
-    } else {
-        daemon
-            .run_job(job, move |job| {
-                let config = cluster.and_then(|cluster| cluster.prune).ok_or_else(|| gone(&name))?;
-                upkeep::prune(&*open()?, &config, job)
-            })
-            .await
-    }
+        })
+        .await
 }
 
 /// The clusters that a restore concerns: the snapshot's, and those that are read from where it goes.

@@ -221,15 +221,10 @@ impl Job {
 
 impl Monitor for Job {
     fn begin(&self, phase: Phase, unit: Unit, total: Option<u64>) {
-        let unit = match unit {
-            Unit::Nodes => "nodes",
-            Unit::Bytes => "bytes",
-            Unit::Transactions => "transactions",
-            Unit::Snapshots => "snapshots",
-            Unit::Packs => "packs",
-        };
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).entry(phase.name()).or_insert_with(Instant::now);
-        self.change(|view| view.progress = Some(ProgressView { phase: phase.name(), unit, done: 0, total }));
+        self.change(|view| {
+            view.progress = Some(ProgressView { phase: phase.name(), unit: unit.name(), done: 0, total });
+        });
     }
 
     fn advance(&self, phase: Phase, done: u64) {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use engine::reference::parse_zxid;
 use engine::report::SnapshotInfo;
 use metrics::{Unit, with_local_recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
@@ -208,8 +209,8 @@ impl Metrics {
         self.of_cluster("zooark_nodes", cluster, number("nodes"));
         let changed = number("nodes_created") + number("nodes_changed") + number("nodes_deleted");
         self.of_cluster("zooark_changed_nodes", cluster, changed);
-        if let Some(zxid) = result.get("zxid_high").and_then(Value::as_str).and_then(zxid) {
-            self.of_cluster("zooark_last_zxid", cluster, zxid);
+        if let Some(zxid) = result.get("zxid_high").and_then(Value::as_str).and_then(parse_zxid) {
+            self.of_cluster("zooark_last_zxid", cluster, zxid.0.cast_unsigned());
         }
         let set = |name, phases: &[&str]| {
             let spent: f64 = view
@@ -238,8 +239,8 @@ impl Metrics {
         if let Some(latest) = latest {
             self.of_cluster("zooark_incomplete", cluster, u64::from(latest.incomplete));
             self.of_cluster("zooark_nodes", cluster, latest.nodes);
-            if let Some(zxid) = zxid(&latest.zxid_high) {
-                self.of_cluster("zooark_last_zxid", cluster, zxid);
+            if let Some(zxid) = parse_zxid(&latest.zxid_high) {
+                self.of_cluster("zooark_last_zxid", cluster, zxid.0.cast_unsigned());
             }
         }
     }
@@ -258,9 +259,4 @@ impl Metrics {
 
 fn owned(labels: &[(&'static str, &str)]) -> Vec<(String, String)> {
     labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-/// A zxid as JSON has it.
-pub fn zxid(text: &str) -> Option<u64> {
-    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }

@@ -42,7 +42,12 @@ pub enum PathProblem {
 
 /// Whether the path is `/zookeeper` or below it.
 pub fn is_reserved(path: &[u8]) -> bool {
-    path.strip_prefix(ZOOKEEPER).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+    is_within(path, ZOOKEEPER)
+}
+
+/// Whether a path is `root` or below it; `""` is the root of all.
+pub fn is_within(path: &[u8], root: &[u8]) -> bool {
+    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// Whether the server changes this node without a transaction that says so: the configuration, rewritten at every

@@ -169,8 +169,8 @@ fn wanted(request: &DatadirRequest, node_path: &[u8]) -> bool {
     // Quota limits lie under the path they are for.
     let about = node_path.strip_prefix(path::QUOTA).filter(|_| is_quota(node_path)).map(quota_subject);
     let about = about.unwrap_or(node_path);
-    (is_within(&request.path, about) && (request.filter.selects(about) || request.filter.leads_to(about)))
-        || (is_within(about, &request.path) && request.filter.leads_to(about))
+    (path::is_within(about, &request.path) && (request.filter.selects(about) || request.filter.leads_to(about)))
+        || (path::is_within(&request.path, about) && request.filter.leads_to(about))
 }
 
 fn is_quota(node_path: &[u8]) -> bool {
@@ -179,11 +179,6 @@ fn is_quota(node_path: &[u8]) -> bool {
 
 fn quota_subject(rest: &[u8]) -> &[u8] {
     [&b"/zookeeper_limits"[..], b"/zookeeper_stats"].iter().find_map(|tail| rest.strip_suffix(*tail)).unwrap_or(rest)
-}
-
-/// Whether `node` is `root` or below it.
-fn is_within(root: &[u8], node: &[u8]) -> bool {
-    node.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// What a node's data is in the restored file.

@@ -5,6 +5,7 @@
 //! server's own: of it only quotas are restored, and only between the same paths of whole ensembles. `/zooark` is ours, and
 //! none of a restore's business.
 
+use zk_format::path::is_within;
 use zk_format::{key, path};
 
 use crate::error::{EngineError, ErrorKind};
@@ -59,21 +60,21 @@ impl Area {
         if path::is_reserved(source) {
             return self.reserved_part(source);
         }
-        if is_own(source) || is_own(&self.target_of(source)) {
+        if is_own(source) || (self.moves() && is_own(&self.target_of(source))) {
             return Part::Outside;
         }
-        if is_below(source, &self.path) {
+        if is_within(source, &self.path) {
             if self.filter.selects(source) && self.stored.selects(source) {
                 return Part::Wanted;
             }
             return if self.filter.leads_to(source) { Part::Leads } else { Part::Outside };
         }
-        if is_below(&self.path, source) { Part::Leads } else { Part::Outside }
+        if is_within(&self.path, source) { Part::Leads } else { Part::Outside }
     }
 
     fn reserved_part(&self, source: &[u8]) -> Part {
-        let asked = is_below(source, &self.path) && self.filter.selects(source);
-        let limits = source.len() > path::QUOTA.len() && is_below(source, path::QUOTA);
+        let asked = is_within(source, &self.path) && self.filter.selects(source);
+        let limits = source.len() > path::QUOTA.len() && is_within(source, path::QUOTA);
         match (asked, limits && self.quotas) {
             (false, _) => Part::Outside,
             (true, false) => Part::Reserved,
@@ -83,7 +84,7 @@ impl Area {
 
     /// Where a node of the snapshot goes.
     pub fn target_of(&self, source: &[u8]) -> Vec<u8> {
-        match self.remap.iter().find(|rule| is_below(source, &rule.from)) {
+        match self.remap.iter().find(|rule| is_within(source, &rule.from)) {
             Some(rule) => [&rule.to, source.get(rule.from.len()..).unwrap_or_default()].concat(),
             None => source.to_vec(),
         }
@@ -91,7 +92,7 @@ impl Area {
 
     /// The path in the snapshot whose node would go there.
     pub fn source_of(&self, target: &[u8]) -> Option<Vec<u8>> {
-        let mut rules = self.remap.iter().filter(|rule| is_below(target, &rule.to)).peekable();
+        let mut rules = self.remap.iter().filter(|rule| is_within(target, &rule.to)).peekable();
         // Where a rule writes, nothing comes from the same path.
         let itself = rules.peek().is_none().then(|| target.to_vec());
         let mapped = rules.map(|rule| [&rule.from, target.get(rule.to.len()..).unwrap_or_default()].concat());
@@ -101,7 +102,7 @@ impl Area {
 
     /// The subtrees of the target that the restore can change, ancestors aside.
     pub fn roots(&self) -> Vec<Vec<u8>> {
-        let inner = self.remap.iter().filter(|rule| is_below(&rule.from, &self.path)).map(|rule| rule.to.clone());
+        let inner = self.remap.iter().filter(|rule| is_within(&rule.from, &self.path)).map(|rule| rule.to.clone());
         let mut roots: Vec<Vec<u8>> = inner.chain([self.target_of(&self.path)]).collect();
         roots.sort();
         roots.dedup();
@@ -114,13 +115,13 @@ impl Area {
             return false;
         }
         let roots = self.roots();
-        if roots.iter().any(|root| is_below(root, target)) {
+        if roots.iter().any(|root| is_within(root, target)) {
             return true;
         }
-        if !roots.iter().any(|root| is_below(target, root)) {
+        if !roots.iter().any(|root| is_within(target, root)) {
             return false;
         }
-        self.remap.iter().any(|rule| is_below(&rule.to, target))
+        self.remap.iter().any(|rule| is_within(&rule.to, target))
             || self.source_of(target).is_some_and(|source| {
                 path::is_reserved(&source) || self.filter.selects(&source) || self.filter.leads_to(&source)
             })
@@ -158,11 +159,6 @@ impl Area {
     pub fn moves(&self) -> bool {
         !self.remap.is_empty()
     }
-}
-
-/// Whether a path is another one or lies below it.
-pub fn is_below(path: &[u8], root: &[u8]) -> bool {
-    path.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// The parent of a node, `None` of the root.

@@ -289,7 +289,7 @@ impl Making<'_> {
     }
 
     fn version(&mut self, wanted: &Wanted, will_be: i32) {
-        let asked = self.wishes.preserve_versions.iter().any(|path| super::area::is_below(&wanted.source, path));
+        let asked = self.wishes.preserve_versions.iter().any(|path| zk_format::path::is_within(&wanted.source, path));
         if wanted.part != Part::Wanted || path::is_volatile(&wanted.target) || wanted.stat.version == will_be {
             return;
         }

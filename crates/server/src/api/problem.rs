@@ -102,6 +102,10 @@ pub(super) async fn method_not_allowed() -> Problem {
 #[from_request(via(Json), rejection(Problem))]
 pub struct Body<T>(pub T);
 
+/// A body that may be missing.
+#[derive(Debug)]
+pub struct BodyOrNone<T>(pub T);
+
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for BodyOrNone<T> {
     type Rejection = Problem;
 
@@ -114,10 +118,6 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for BodyOrNon
         Ok(Self(body.unwrap_or_default()))
     }
 }
-
-/// A body that may be missing.
-#[derive(Debug)]
-pub struct BodyOrNone<T>(pub T);
 
 /// What stands behind the question mark.
 #[derive(Debug, FromRequestParts)]

@@ -1,29 +1,32 @@
 //! The daemon itself: what is shared by the clock that starts jobs, the jobs, and those who ask about them.
 
+mod pauses;
+mod survey;
+mod tell;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
+use engine::EngineError;
 use engine::report::SnapshotInfo;
-use engine::repository::Snapshot;
-use engine::snapshots::{self, Scope};
-use engine::{EngineError, Repo, Silent};
 use jiff::Timestamp;
 use tokio::sync::Mutex as Turn;
+use zk_format::Zxid;
 
-use crate::config::{ClusterConfig, Config, LeaderMode, Occasion, Surroundings};
-use crate::jobs::{Job, JobState, Jobs};
-use crate::metrics::{Metrics, zxid};
-use crate::notify::{Message, Notifier};
+use crate::config::{ClusterConfig, Config, LeaderMode, Surroundings};
+use crate::jobs::{Job, Jobs};
+use crate::metrics::Metrics;
+use crate::notify::Notifier;
 use crate::planner::{Planner, Rule, Task, Work};
 use crate::repos::Repos;
 use crate::schedule::Schedule;
 use crate::state::{Remembered, StateFile};
 use crate::tokens::Tokens;
+use crate::work::Outcome;
 use crate::work::restore::Plans;
-use crate::work::{Outcome, Side};
 
 /// What a configuration leads to; replaced as a whole when it is read again.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ pub struct Status {
     /// Whether any of its snapshots is held back until somebody decides: nothing is forgotten meanwhile.
     pub suspect: bool,
     /// The highest zxid that a backup read, whether or not anything had changed.
-    pub read_up_to: Option<u64>,
+    pub read_up_to: Option<Zxid>,
     /// Whether somebody was told that it is too old.
     pub told_of_age: bool,
 }
@@ -234,122 +237,6 @@ impl Daemon {
         self.holding().config.server.host.clone().unwrap_or_else(|| self.surroundings.host.clone())
     }
 
-    /// Looks through the repository: the newest snapshot of each cluster, and what all of them added. Blocks.
-    pub fn survey(&self) -> Result<(), EngineError> {
-        let holding = self.holding();
-        let repo = holding.repos.primary()?;
-        self.ready.store(true, Ordering::Relaxed);
-        self.look(&repo, &holding)
-    }
-
-    /// Sets a cluster's schedules aside, or lets them hold again; where several daemons share the work, for all of them. Blocks.
-    pub fn set_paused(&self, cluster: &str, paused: bool) -> Result<(), EngineError> {
-        let _one_at_a_time = lock(&self.pausing);
-        if self.shares {
-            let repo = self.holding().repos.primary()?;
-            repo.block_on(repo.repository().set_paused(cluster, paused))?;
-        }
-        self.note_paused(cluster, paused);
-        Ok(())
-    }
-
-    fn note_paused(&self, cluster: &str, paused: bool) {
-        if self.remembered(cluster).paused != paused {
-            tracing::info!(cluster, paused, "schedules");
-        }
-        self.remember(cluster, |known| known.paused = paused);
-        self.planner().pause(cluster, paused, Timestamp::now());
-        self.metrics.of_cluster("zooark_paused", cluster, u64::from(paused));
-    }
-
-    /// What another daemon set aside is set aside here. Blocks.
-    fn learn_pauses(&self, repo: &Repo, holding: &Holding) -> Result<(), EngineError> {
-        if !self.shares {
-            return Ok(());
-        }
-        let _one_at_a_time = lock(&self.pausing);
-        let names = || holding.config.clusters.iter().map(|cluster| cluster.name.as_str());
-        let paused = repo.block_on(repo.repository().paused(names()))?;
-        for name in names().filter(|name| self.remembered(name).paused != paused.contains(name)) {
-            self.note_paused(name, paused.contains(name));
-        }
-        Ok(())
-    }
-
-    fn look(&self, repo: &Repo, holding: &Holding) -> Result<(), EngineError> {
-        self.learn_pauses(repo, holding)?;
-        let all = snapshots::list(repo, &Scope::default(), &Silent::default())?;
-        for cluster in &holding.config.clusters {
-            let own = all.iter().filter(|snapshot| snapshot.manifest.body.fields.cluster == cluster.name);
-            let mut infos =
-                own.clone().filter(|snapshot| !engine::backup::is_before_restore(&snapshot.manifest.body.fields));
-            let latest = infos.next_back();
-            let suspect = own.clone().any(Snapshot::is_suspect);
-            let added = own.map(|snapshot| snapshot.manifest.body.fields.counters.added_bytes).sum();
-            let info = latest.map(snapshots::info);
-            self.metrics.snapshots(&cluster.name, info.as_ref(), suspect, added);
-            if let Some(latest) = latest {
-                let tables = latest.manifest.tables();
-                self.metrics.of_cluster("zooark_runs_in_stack", &cluster.name, tables.len() as u64);
-                let bytes = tables.iter().map(|table| table.chunk_bytes + table.value_bytes).sum();
-                self.metrics.of_cluster("zooark_restore_bytes_needed", &cluster.name, bytes);
-            }
-            if let Some(info) = info.as_ref().filter(|info| info.suspect.is_none() && !info.incomplete) {
-                let time = info.time;
-                self.remember(&cluster.name, |known| known.last_success = known.last_success.max(Some(time)));
-            }
-            self.change_status(&cluster.name, |status| {
-                status.read_up_to = status.read_up_to.or_else(|| zxid(&info.as_ref()?.zxid_high));
-                status.suspect = suspect;
-                status.latest = info;
-            });
-        }
-        Ok(())
-    }
-
-    /// Age figures, which change without anything happening; and who has to be told that something is too old.
-    pub fn grow_older(&self, now: Timestamp) {
-        let holding = self.holding();
-        self.metrics.take_in();
-        self.metrics.set("zooark_leader", &[], f64::from(u8::from(self.is_leading())));
-        for cluster in &holding.config.clusters {
-            let Some(last) = self.remembered(&cluster.name).last_success else { continue };
-            let age = now.duration_since(last).as_secs().max(0);
-            let seconds = u64::try_from(age).unwrap_or(0);
-            self.metrics.of_cluster("zooark_seconds_since_last_success", &cluster.name, seconds);
-            let when = u64::try_from(last.as_second()).unwrap_or(0);
-            self.metrics.of_cluster("zooark_last_success_timestamp_seconds", &cluster.name, when);
-            let too_old = cluster.max_age.is_some_and(|most| seconds > most.0.as_secs());
-            let told = self.status(&cluster.name).told_of_age;
-            if too_old && !told && self.is_leading() {
-                let text = format!("cluster {} was last backed up {seconds} s ago", cluster.name);
-                tracing::warn!(cluster = cluster.name, "{text}");
-                let message = self.message(Occasion::Age, Some(&cluster.name), text);
-                self.notifier.tell(&holding.config.notify, &message);
-            }
-            self.change_status(&cluster.name, |status| status.told_of_age = too_old);
-        }
-    }
-
-    /// A message about a cluster.
-    pub fn message(&self, event: Occasion, cluster: Option<&str>, text: String) -> Message {
-        let known = cluster.map(|cluster| self.remembered(cluster)).unwrap_or_default();
-        let now = Timestamp::now();
-        Message {
-            event,
-            cluster: cluster.map(ToOwned::to_owned),
-            kind: None,
-            job_id: None,
-            state: None,
-            message: text,
-            time: now,
-            consecutive_failures: known.failures,
-            last_success: known.last_success,
-            age_seconds: known.last_success.map(|last| now.duration_since(last).as_secs()),
-            host: self.host(),
-        }
-    }
-
     /// Runs a job's work on a thread of its own, and tells everybody how it ended.
     pub async fn run_job<T, W>(&self, job: &Arc<Job>, work: W) -> Outcome
     where
@@ -374,73 +261,6 @@ impl Daemon {
         job.end(outcome.state, outcome.result.clone(), outcome.error.clone());
         self.tell(&job.view(), began, &outcome);
         outcome
-    }
-
-    fn tell(&self, view: &crate::jobs::JobView, began: Instant, outcome: &Outcome) {
-        let took = began.elapsed();
-        self.metrics.job(view, took, outcome);
-        let number =
-            |key: &str| outcome.result.as_ref().and_then(|result| result.get(key)).and_then(serde_json::Value::as_u64);
-        let text = |key: &str| {
-            let value = outcome.result.as_ref().and_then(|result| result.get(key));
-            value.and_then(serde_json::Value::as_str).map(ToOwned::to_owned)
-        };
-        let error = outcome.error.as_ref().map(|error| error.message.clone()).or_else(|| text("suspect"));
-        let cluster = view.cluster.as_deref();
-        let (kind, state, seconds) = (view.kind.name(), outcome.state.name(), took.as_secs_f64());
-        if outcome.is_failure() {
-            tracing::error!(
-                job = view.id,
-                kind,
-                cluster,
-                outcome = state,
-                seconds,
-                side = outcome.side.map(Side::name),
-                error = error.as_deref(),
-                snapshot = text("short_id"),
-                "job ended badly"
-            );
-            let what = error.unwrap_or_else(|| "see the job's result".to_owned());
-            let text = format!(
-                "{kind}{} ended as {state}: {what}",
-                cluster.map_or_else(String::new, |name| format!(" of {name}"))
-            );
-            let message = Message {
-                kind: Some(kind),
-                job_id: Some(view.id.clone()),
-                state: Some(state),
-                ..self.message(Occasion::Failure, cluster, text)
-            };
-            // Of retries and of what fails again and again, somebody hears once in a while.
-            if self.notifier.is_news(view) {
-                self.notifier.tell(&self.holding().config.notify, &message);
-            }
-        } else {
-            if outcome.state == JobState::Succeeded {
-                self.notifier.went_well(view);
-            }
-            tracing::info!(
-                job = view.id,
-                kind,
-                cluster,
-                outcome = state,
-                seconds,
-                snapshot = text("short_id"),
-                zxid = text("zxid_high"),
-                nodes = number("nodes"),
-                uploaded_bytes = number("uploaded_bytes"),
-                objects = number("objects_written"),
-                forgotten = number("forgotten"),
-                "job ended"
-            );
-        }
-    }
-
-    /// Tells that a cluster is backed up again after failures.
-    pub fn tell_recovery(&self, cluster: &str, failures: u32) {
-        let text = format!("cluster {cluster} is backed up again after {failures} failures");
-        let message = self.message(Occasion::Recovery, Some(cluster), text);
-        self.notifier.tell(&self.holding().config.notify, &message);
     }
 }
 

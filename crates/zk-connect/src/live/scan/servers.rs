@@ -77,38 +77,25 @@ async fn ask(host: &str, connect: &ConnectOptions) -> ServerInfo {
 fn versions_know_multi_read(servers: &[ServerInfo]) -> Option<bool> {
     let answering = servers.iter().filter(|server| server.role != Role::Silent);
     let known: Option<Vec<bool>> =
-        answering.map(|server| server.version.as_deref().and_then(minor).map(|minor| minor >= (3, 6))).collect();
+        answering.map(|server| server.version.as_deref().and_then(numbers).map(|minor| minor >= [3, 6])).collect();
     known.filter(|known| !known.is_empty()).map(|known| known.iter().all(|known| *known))
 }
 
 /// Whether any of these may keep from a session what happens to nodes that it may not read: those with the mend of CVE-2024-23944
 /// (3.8.4, 3.9.2 and later), and those that do not say what they are.
 pub fn withhold_events(servers: &[ServerInfo]) -> bool {
-    let mended = |(minor, patch): (u32, u32)| match minor {
-        0..=7 => false,
-        8 => patch >= 4,
-        9 => patch >= 2,
-        _ => true,
-    };
-    let may = |server: &ServerInfo| match server
-        .version
-        .as_deref()
-        .and_then(|version| Some((minor(version)?, patch(version)?)))
-    {
-        Some(((3, minor), patch)) => mended((minor, patch)),
-        Some(((major, _), _)) => major > 3,
-        None => true,
-    };
-    servers.iter().any(may)
+    let may = |version: [u32; 3]| version >= [3, 9, 2] || ([3, 8, 4]..[3, 9, 0]).contains(&version);
+    servers.iter().any(|server| server.version.as_deref().and_then(numbers).is_none_or(may))
 }
 
-fn patch(version: &str) -> Option<u32> {
-    version.split(|c: char| !c.is_ascii_digit()).nth(2)?.parse().ok()
-}
-
-fn minor(version: &str) -> Option<(u32, u32)> {
-    let mut numbers = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+/// The first numbers of a version.
+fn numbers<const N: usize>(version: &str) -> Option<[u32; N]> {
+    let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse().ok());
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        *number = parts.next()??;
+    }
+    Some(numbers)
 }
 
 /// Whether all servers know multiRead and recursive watches.
