@@ -220,10 +220,19 @@ fn one_restores_at_a_time() {
     let mut waiting = start(&program, &line);
     std::thread::sleep(Duration::from_secs(3));
     assert!(waiting.0.try_wait().unwrap().is_none() && hand.stat("/app").is_none());
+    let state = std::fs::read_dir(program.0.path(".local/state/zooark")).unwrap();
+    let mut files = state.map(|entry| entry.unwrap().path());
+    let alive = files.find(|path| path.extension().is_some_and(|end| end == "lock")).unwrap();
     hand.delete("/zooark/lock");
     assert_eq!(waiting.0.wait().unwrap().code(), Some(0));
     assert_eq!(hand.text("/app"), "there");
     assert!(hand.stat("/zooark").is_none(), "the lock leaves nothing behind");
+    // Of a run that was killed after its last write, the next one removes what it left, though there is nothing to do.
+    hand.create("/zooark", "");
+    hand.create_as("/zooark/lock", says, &world, CreateMode::Ephemeral);
+    std::fs::write(&alive, "01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap();
+    assert_eq!(program.summary(&line, 0)["empty"], true);
+    assert!(hand.stat("/zooark").is_none() && !alive.exists());
     // What is ours is in no backup over the protocol, no restore, no delete and no comparison.
     hand.create("/zooark", "");
     hand.create("/zooark/kept", "x");
