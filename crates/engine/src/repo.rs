@@ -34,10 +34,16 @@ pub struct Access {
     pub cache: CacheOptions,
 }
 
+/// Threads that may wait for a disk. Idle ones end only after ten seconds without any work, and each keeps memory of its own: in a
+/// process that never rests as many remain as were ever busy at once.
+const DISK_THREADS: usize = 32;
+
 /// What runs everything that waits.
 pub(crate) fn runtime() -> Result<Runtime, EngineError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .max_blocking_threads(DISK_THREADS)
+        .thread_name("zooark-store")
         .enable_all()
         .build()
         .map_err(|error| EngineError::with(ErrorKind::Failed, "starting the threads that talk to the store", error))
