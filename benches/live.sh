@@ -3,10 +3,10 @@
 # Servers, clients and all are on this machine.
 #
 # A standalone 3.9.4 starts from generated nodes. Measured are scans with and without known ACLs, what a scan costs
-# another client that writes 100 times a second, the growth of the server's heap, and a restore into another, empty
-# 3.9.4 with up to 200,000 nodes. Beside it, where they are found: kazoo (Python, `PYTHON`), at most for `PEER_SECONDS`;
-# zkcopy (`ZKCOPY` is the command that starts it), which reads all of one server and, up to 200,000 nodes, writes it to
-# another empty one. `RATES` are the rates at which the other client is looked at besides the usual one; 0 is no bound.
+# another client that writes 100 times a second, the growth of the server's heap, and with up to 200,000 nodes two
+# restores into another, empty 3.9.4: one when it was just started, and one beside that, when it has written as much.
+# With them, where they are found: kazoo (Python, `PYTHON`), at most for `PEER_SECONDS`; zkcopy (`ZKCOPY` is the command
+# that starts it), which reads all of one server and, up to 200,000 nodes, writes it to an empty one, twice too. `RATES` are the rates at which the other client is looked at besides the usual one; 0 is no bound.
 # Counters of sequential names, which the generated tree has in the millions, are left alone.
 set -eu
 
@@ -83,17 +83,25 @@ if "${PYTHON:-python3}" -c 'import kazoo' 2>/dev/null; then
 fi
 
 # stamp TEXT: the milliseconds of a day at which zkcopy's log says so.
-stamp() { grep -m 1 -- "$1" zkcopy.out | awk '{ split($2, t, "[:,]"); print ((t[1] * 60 + t[2]) * 60 + t[3]) * 1000 + t[4] }'; }
+stamp() { grep -m 1 -- "$1" "${2:-zkcopy.out}" | awk '{ split($2, t, "[:,]"); print ((t[1] * 60 + t[2]) * 60 + t[3]) * 1000 + t[4] }'; }
 if [ -n "${ZKCOPY:-}" ]; then
     main=$server
     empty_server other "${TARGET_PORT:-21912}" -Djute.maxbuffer=8000000
     others="$others $server" target=127.0.0.1:$port server=$main
-    $ZKCOPY --source "$source/" --target "$target/" --workers 10 --copyOnly >zkcopy.out 2>&1 &
-    copying=$!
-    others="$others $copying"
-    wanted=$([ "$with_restore" = yes ] && echo 'Writing data completed' || echo 'Completed')
-    while kill -0 "$copying" 2>/dev/null && ! grep -q "$wanted" zkcopy.out; do sleep 0.2; done
-    kill "$copying" 2>/dev/null || :
+    # copy PATH LOG WANTED: until it says so.
+    copy() {
+        $ZKCOPY --source "$source/" --target "$target$1" --workers 10 --copyOnly >"$2" 2>&1 &
+        copying=$!
+        others="$others $copying"
+        while kill -0 "$copying" 2>/dev/null && ! grep -q "$3" "$2"; do sleep 0.2; done
+        kill "$copying" 2>/dev/null || :
+    }
+    if [ "$with_restore" = yes ]; then
+        copy /first zkcopy.out 'Writing data completed'
+        copy / again.out 'Writing data completed'
+    else
+        copy / zkcopy.out 'Completed'
+    fi
     read_nodes=$(sed -n 's/.*total=\([0-9]*\), processed=.*/\1/p' zkcopy.out | tail -n 1)
     rate "zkcopy, 10 workers, no ACLs" "$read_nodes" "$(($(stamp 'Completed') - $(stamp 'Reading ')))"
 fi
@@ -147,21 +155,33 @@ done
 [ "$with_restore" = yes ] || exit 0
 kill "$server"; wait "$server" 2>/dev/null || :
 empty_server target "${RESTORE_PORT:-21913}" -Dzookeeper.forceSync="${FORCE_SYNC:-yes}"
-code=0
-/usr/bin/time -q -o memory -f '%M' env -u ZOOARK_KEY_FILE zooark --json --no-progress --repo seed restore latest "zk://127.0.0.1:$port" \
-    --zk-auth-file auth --yes --no-safety-snapshot --preserve-counters=false --max-rate 0 >out 2>words || code=$?
-# The tree has a few ACLs of a scheme that this server does not know: they are reported, with exit code 3.
-[ "$code" -eq 0 ] || [ "$code" -eq 3 ] || { cat words >&2; exit "$code"; }
-tail -n 1 out >summary
-created=$(field summary create)
-echo "restore into an empty 3.9.4 (fsync ${FORCE_SYNC:-yes}), load $(load):"
-rate "plan" "$created" "$(field summary plan_ms)"
-rate "nodes created" "$created" "$(field summary write_ms)"
-rate "final ACLs" "$(($(field summary writes) - created))" "$(field summary acl_ms)"
-rate "read back" "$created" "$(field summary verify_ms)"
-rate "all of it" "$created" "$(field summary duration_ms)"
-peak
-if [ -n "${ZKCOPY:-}" ]; then
-    copied=$(sed -n 's/.*Wrote \([0-9]*\) nodes.*/\1/p' zkcopy.out)
-    rate "zkcopy's copy, no ACLs" "$copied" "$(($(stamp 'Writing data completed') - $(stamp 'Writing data\.')))"
-fi
+# into WHAT [OPTION...]: a restore of everything.
+into() {
+    what=$1 code=0
+    shift
+    /usr/bin/time -q -o memory -f '%M' env -u ZOOARK_KEY_FILE zooark --json --no-progress --repo seed restore latest \
+        "zk://127.0.0.1:$port" --zk-auth-file auth --yes --no-safety-snapshot --preserve-counters=false --max-rate 0 "$@" \
+        >out 2>words || code=$?
+    # The tree has a few ACLs of a scheme that this server does not know: they are reported, with exit code 3.
+    [ "$code" -eq 0 ] || [ "$code" -eq 3 ] || { cat words >&2; exit "$code"; }
+    tail -n 1 out >summary
+    created=$(field summary create)
+    echo "restore into $what (fsync ${FORCE_SYNC:-yes}), load $(load):"
+    rate "plan" "$created" "$(field summary plan_ms)"
+    rate "nodes created" "$created" "$(field summary write_ms)"
+    rate "final ACLs" "$(($(field summary writes) - created))" "$(field summary acl_ms)"
+    rate "read back" "$created" "$(field summary verify_ms)"
+    rate "all of it" "$created" "$(field summary duration_ms)"
+    peak
+}
+# copied LOG: what zkcopy took for the same.
+copied() {
+    [ -n "${ZKCOPY:-}" ] || return 0
+    rate "zkcopy's copy, no ACLs" "$(sed -n 's/.*Wrote \([0-9]*\) nodes.*/\1/p' "$1")" \
+        "$(($(stamp 'Writing data completed' "$1") - $(stamp 'Writing data\.' "$1")))"
+}
+into "an empty 3.9.4 that was just started" --remap /=/first
+copied zkcopy.out
+# As an ensemble is that has run for a while: the server's code is compiled, and the same was written there before.
+into "the same server once more, elsewhere"
+copied again.out

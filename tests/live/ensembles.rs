@@ -61,7 +61,8 @@ fn a_follower_that_rejoined_by_a_full_sync() {
 #[test]
 fn a_tail_that_was_never_committed_and_is_truncated() {
     let _turn = turn::take();
-    let mut ensemble = Ensemble::start(VERSION, 3, &Setup::default()).unwrap();
+    // A leader whose followers are silent for longer steps down, and answers nothing more.
+    let mut ensemble = Ensemble::start(VERSION, 3, &Setup::default().line("syncLimit=60")).unwrap();
     let leader = ensemble.leader().unwrap();
     let followers = ensemble.followers();
     let mut client = Client::connect(VERSION, &ensemble.members()[leader].address()).unwrap();
@@ -69,10 +70,11 @@ fn a_tail_that_was_never_committed_and_is_truncated() {
     client.run("churn a 300 1").unwrap();
     ensemble.wait_same_zxid().unwrap();
     let seen = client.dump().unwrap();
-    let committed = ensemble.members()[leader].zxid().unwrap();
     for &follower in &followers {
         ensemble.member(follower).pause().unwrap();
     }
+    // From here on nothing can be committed, the end of somebody's session neither.
+    let committed = ensemble.members()[leader].zxid().unwrap();
     client.send("set a /x never").unwrap();
     let proposed = || load_at_rest(&ensemble.members()[leader]).zxid_high > committed;
     testing::server::wait_until(std::time::Duration::from_secs(20), proposed).unwrap();
