@@ -6,7 +6,8 @@
 # another client that writes 100 times a second, the growth of the server's heap, and with up to 200,000 nodes two
 # restores into another, empty 3.9.4: one when it was just started, and one beside that, when it has written as much.
 # With them, where they are found: kazoo (Python, `PYTHON`), at most for `PEER_SECONDS`; zkcopy (`ZKCOPY` is the command
-# that starts it), which reads all of one server and, up to 200,000 nodes, writes it to an empty one, twice too. `RATES` are the rates at which the other client is looked at besides the usual one; 0 is no bound.
+# that starts it), which reads all of one server and, up to 200,000 nodes, writes it to an empty one, twice too. `RATES`
+# are the rates at which the other client is looked at besides the usual one; 0 is no bound.
 # Counters of sequential names, which the generated tree has in the millions, are left alone.
 set -eu
 
@@ -82,8 +83,9 @@ if "${PYTHON:-python3}" -c 'import kazoo' 2>/dev/null; then
     rate "kazoo, pipelined, every ACL" "$1" "$2"
 fi
 
-# stamp TEXT: the milliseconds of a day at which zkcopy's log says so.
-stamp() { grep -m 1 -- "$1" "${2:-zkcopy.out}" | awk '{ split($2, t, "[:,]"); print ((t[1] * 60 + t[2]) * 60 + t[3]) * 1000 + t[4] }'; }
+# took FROM TO LOG: the milliseconds between what zkcopy's log says.
+stamp() { grep -m 1 -- "$1" "$2" | awk '{ split($2, t, "[:,]"); print ((t[1] * 60 + t[2]) * 60 + t[3]) * 1000 + t[4] }'; }
+took() { echo $(($(stamp "$2" "$3") - $(stamp "$1" "$3"))); }
 if [ -n "${ZKCOPY:-}" ]; then
     main=$server
     empty_server other "${TARGET_PORT:-21912}" -Djute.maxbuffer=8000000
@@ -103,7 +105,7 @@ if [ -n "${ZKCOPY:-}" ]; then
         copy / zkcopy.out 'Completed'
     fi
     read_nodes=$(sed -n 's/.*total=\([0-9]*\), processed=.*/\1/p' zkcopy.out | tail -n 1)
-    rate "zkcopy, 10 workers, no ACLs" "$read_nodes" "$(($(stamp 'Completed') - $(stamp 'Reading ')))"
+    rate "zkcopy, 10 workers, no ACLs" "$read_nodes" "$(took 'Reading ' 'Completed' zkcopy.out)"
 fi
 
 backup "first backup, every ACL, stored" --max-rate 0
@@ -178,7 +180,7 @@ into() {
 copied() {
     [ -n "${ZKCOPY:-}" ] || return 0
     rate "zkcopy's copy, no ACLs" "$(sed -n 's/.*Wrote \([0-9]*\) nodes.*/\1/p' "$1")" \
-        "$(($(stamp 'Writing data completed' "$1") - $(stamp 'Writing data\.' "$1")))"
+        "$(took 'Writing data\.' 'Writing data completed' "$1")"
 }
 into "an empty 3.9.4 that was just started" --remap /=/first
 copied zkcopy.out
