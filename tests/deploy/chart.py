@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Lints and renders the chart for each file in tests/deploy/values, and checks what comes out.
 
-    tests/deploy/chart.py HELM
+    tests/deploy/chart.py HELM [MANIFESTS]
+
+MANIFESTS is the program of tests/deploy/manifests: every object rendered must be one of Kubernetes' types, field by field.
 
 What the chart makes of the values is also compared with tests/deploy/rendered/*.toml, which the daemon's own tests can parse
 without Helm; ZOOARK_UPDATE_RENDERED=1 writes them anew.
@@ -25,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from checks import check, end
 
 HELM = sys.argv[1]
+MANIFESTS = sys.argv[2] if len(sys.argv) > 2 else None
 CHART = "deploy/helm/zooark"
 VALUES = Path("tests/deploy/values")
 RENDERED = Path("tests/deploy/rendered")
@@ -47,6 +50,9 @@ def render(name="zooark", chart=CHART, values=(), sets=()):
     done = helm(*arguments)
     if done.returncode:
         return None, done.stderr
+    if MANIFESTS:
+        typed = subprocess.run([MANIFESTS], input=done.stdout, capture_output=True, text=True, env=ENVIRONMENT)
+        check(typed.returncode == 0, f"{values} {sets}: the objects are what Kubernetes knows: {typed.stderr}")
     return [doc for doc in yaml.safe_load_all(done.stdout) if doc], done.stdout
 
 
@@ -410,14 +416,14 @@ def notes():
         chart = Path(directory, "zooark")
         shutil.copytree(CHART, chart)
         (chart / "templates/NOTES.txt").rename(chart / "files/notes")
-        (chart / "templates/notes.yaml").write_text('apiVersion: v1\nkind: Notes\nmetadata: {name: notes}\ntext: {{ tpl (.Files.Get "files/notes") . | quote }}\n')
+        (chart / "templates/notes.yaml").write_text('apiVersion: v1\nkind: ConfigMap\nmetadata: {name: notes}\ndata: {text: {{ tpl (.Files.Get "files/notes") . | quote }}}\n')
         for case, there, absent in [
             ("minimal", ["backs up prod to s3://backups/zooark", "get secret zooark-tokens", "http://127.0.0.1:8088/", "Without the Secret zooark-repository"], ["managedLedgerPath"]),
             ("streamnative", ["managedLedgerPath has an effect only", "restore.restorePoint changes nothing"], []),
             ("all", ["https://127.0.0.1:9443/", "pulsar-prod, kafka"], ["get secret"]),
         ]:
             docs, said = render(chart=chart, values=[VALUES / f"{case}.yaml"])
-            text = kind(docs, "Notes")[0]["text"] if docs else said
+            text = next(doc for doc in docs if doc["metadata"]["name"] == "notes")["data"]["text"] if docs else said
             check(all(part in text for part in there) and not any(part in text for part in absent), f"notes: {case}: {text}")
 
 

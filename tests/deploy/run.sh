@@ -1,8 +1,9 @@
 #!/bin/sh
 # Tests of what is in deploy/, without a cluster and without the network once the tools are there: the chart is linted and
-# rendered with Helm, what comes out is checked, and promtool runs the tests of the alert rules.
+# rendered with Helm, what comes out is checked, also against the types of Kubernetes' API (manifests/), and promtool runs
+# the tests of the alert rules.
 #
-# Helm and promtool are installed into a cache folder, each in one pinned version; a second run installs nothing. What
+# The tools are installed into a cache folder, each in one pinned version; a second run installs nothing. What
 # cannot be had is named, and the exit code is 1 unless ZOOARK_ALLOW_MISSING_TOOLS is set.
 #
 #   tests/deploy/run.sh            ZOOARK_UPDATE_RENDERED=1: writes tests/deploy/rendered/ anew
@@ -47,6 +48,16 @@ install_helm() {
     rm -rf "$scratch"
 }
 
+# Built again when its source changes.
+install_manifests() {
+    manifests=$cache/manifests-$(cat tests/deploy/manifests/go.sum tests/deploy/manifests/main.go | cksum | cut -d' ' -f1)
+    [ ! -x "$manifests" ] || return 0
+    go=$(go_command) || return 1
+    echo "deploy-test: building the check against Kubernetes' types, once"
+    (cd tests/deploy/manifests && build "$go" build -o "$manifests.new" .) || return 1
+    mv "$manifests.new" "$manifests"
+}
+
 # One that is there, or Debian's, of which only this file is unpacked and nothing installed, or one built from its Go module.
 # `go install` refuses that module for its replace directives; from within another module it is built without them.
 install_promtool() {
@@ -84,14 +95,15 @@ done
 
 mkdir -p "$cache"
 if [ "${1:-}" = tools ]; then
-    install_helm && install_promtool
+    install_helm && install_promtool && install_manifests
     exit
 fi
 missing=
 failed=
 
+install_manifests || { missing="$missing manifests" manifests=; }
 if install_helm; then
-    "$python" tests/deploy/chart.py "$cache/helm-$helm" || failed="$failed chart"
+    "$python" tests/deploy/chart.py "$cache/helm-$helm" ${manifests:+"$manifests"} || failed="$failed chart"
 else
     missing="$missing helm"
 fi
