@@ -142,3 +142,51 @@ fn a_wiped_ensemble_ends_it() {
     assert!(latest.to_string().contains(first["snapshot_id"].as_str().unwrap()), "{latest}");
     ran(&home, "dump latest").ends(0).prints("/open/199");
 }
+
+/// More is told while a snapshot goes up than is kept: the next one is a scan, and lacks nothing.
+#[test]
+fn more_events_than_are_kept_lead_to_a_scan() {
+    let _turn = turn::take();
+    let server = server_with_nodes(20);
+    let path = format!("/open/{}", "long".repeat(230));
+    create(&server, &path, &AclList::world());
+    let home = program();
+    let source = format!("zk://{}", server.address());
+    // At this rate the large value below keeps it from looking for half a minute.
+    let watch = Watch::start(&home, &source, "--interval 100ms --limit-upload 20");
+    watch.next();
+    let mut seed = 1_u32;
+    let large: Vec<u8> = std::iter::repeat_with(|| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        seed.to_be_bytes()[0]
+    })
+    .take(600_000)
+    .collect();
+    run(async {
+        let client = Client::connect(connect(&server)).await.unwrap();
+        client.create(b"/open/large", Some(&large), &AclList::world(), CreateMode::Persistent).await.unwrap();
+        client.close().await;
+    });
+    let going_up = server.zxid().unwrap().0;
+    // A second, so that it is read before the flood; 40,000 events of 968 bytes are more than 32 MiB.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    run(async {
+        let client = Client::connect(connect(&server)).await.unwrap();
+        let set = Op::SetData { path: path.as_bytes(), data: Some(b"told often"), version: -1 };
+        for _ in 0..80 {
+            client.multi_plain(&vec![set.clone(); 500]).await.unwrap();
+        }
+        client.close().await;
+    });
+    let flooded = set(&server, "/open/3", "last");
+    let slow = watch.up_to(going_up);
+    assert_eq!(slow["method"], "watch", "{slow}");
+    let after = watch.up_to(flooded);
+    assert_eq!(after["method"], "scan", "{after}");
+    assert!(after["full_reason"].as_str().unwrap().contains("told more than is kept"), "{after}");
+    assert_as_scanned(&home, &after, &source, "scanned");
+    // And it goes on as before.
+    let last = watch_one_more(&watch, &server);
+    assert_eq!(last["method"], "watch", "{last}");
+    assert_eq!(watch.stop(), 0);
+}

@@ -37,6 +37,8 @@ pub struct BlobReader {
     damaged: Arc<Mutex<HashSet<PackId>>>,
     /// Leaves are not hashed to their ids.
     sums_up: bool,
+    /// Leaves are read once each, and not kept in the cache.
+    passes_through: bool,
 }
 
 #[derive(Debug)]
@@ -99,16 +101,26 @@ impl Drop for EndOnDrop {
 impl BlobReader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let ahead = Ahead { ranges: Mutex::default(), room: Arc::new(Semaphore::new(AHEAD as usize)) };
-        Self { shared, ahead: Arc::new(ahead), listed: Arc::default(), damaged: Arc::default(), sums_up: false }
+        let (listed, damaged) = (Arc::default(), Arc::default());
+        Self { shared, ahead: Arc::new(ahead), listed, damaged, sums_up: false, passes_through: false }
     }
 
     /// For who reads every record and compares their sum with the snapshot's state digest: that says more than the ids of the
     /// leaves, which need not be hashed, too. Their seals are verified as ever, with the id that each was sealed under.
     ///
-    /// Where nothing is encrypted anybody can seal, and sums can be forged with patience: there, nothing changes.
+    /// Where nothing is encrypted anybody can seal, and sums can be forged with patience: there, leaves are hashed.
+    ///
+    /// Leaves that the cache lacks are not put into it: a whole tree would cost a restore a third of its time, and push out
+    /// what smaller questions are answered from.
     #[must_use]
     pub fn for_summing_up(self) -> Self {
-        Self { sums_up: self.shared.crypto.is_encrypted(), ..self }
+        Self { sums_up: self.shared.crypto.is_encrypted(), passes_through: true, ..self }
+    }
+
+    fn keep(&self, id: &BlobId, kind: BlobKind, wrapped: &WrappedKey, sealed: Bytes) {
+        if !(self.passes_through && kind == BlobKind::Leaf) {
+            self.shared.cache.put_blobs(wrapped, &[(*id, sealed)]);
+        }
     }
 
     /// Packs in which blobs turned out to be damaged so far, even if another copy could be read.
@@ -163,7 +175,7 @@ impl BlobReader {
         let place = || format!("{path} at byte {}", at.offset);
         let opened = self.open(id, kind, wrapped, &sealed, place);
         if opened.is_ok() {
-            self.shared.cache.put_blobs(wrapped, &[(*id, sealed)]);
+            self.keep(id, kind, wrapped, sealed);
         }
         Ok(opened)
     }
@@ -209,7 +221,7 @@ impl BlobSource for BlobReader {
         if let Some((wrapped, sealed)) = self.fetched_ahead(id)
             && let Ok(plain) = self.open(id, kind, &wrapped, &sealed, String::new)
         {
-            self.shared.cache.put_blobs(&wrapped, &[(*id, sealed)]);
+            self.keep(id, kind, &wrapped, sealed);
             return Ok(plain);
         }
         if let Some((wrapped, sealed)) = self.shared.cache.blob(id) {

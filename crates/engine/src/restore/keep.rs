@@ -163,6 +163,10 @@ impl Keeper {
 
 /// Whether the node is asked for, an ancestor of what is, or one of the server's own.
 fn wanted(request: &DatadirRequest, node_path: &[u8]) -> bool {
+    // All of it, most often.
+    if request.path.is_empty() && request.filter.is_empty() {
+        return true;
+    }
     if node_path.is_empty() || [path::ZOOKEEPER, path::QUOTA, path::CONFIG].contains(&node_path) {
         return true;
     }

@@ -53,10 +53,11 @@ pub(super) fn run(
 ) -> Result<RestoreSummary, EngineError> {
     let started = Instant::now();
     let manifest = &request.snapshot.manifest;
+    let whole = request.path.is_empty();
     // Where nothing is encrypted every leaf is held against its id at once.
-    let sum_up = request.path.is_empty() && repo.inner.is_encrypted();
+    let sum_up = whole && repo.inner.is_encrypted();
     let once = |tree: &SnapshotTree<'_>| run_once(tree, request, plan.clone(), dirs, dry_run, monitor);
-    let first = if sum_up { repo.tree_to_sum_up(manifest) } else { repo.tree(manifest) }?;
+    let first = if whole { repo.tree_to_sum_up(manifest) } else { repo.tree(manifest) }?;
     let mut summary = match once(&first) {
         // Of a leaf that is not what was backed up there may be another copy.
         Err(error) if sum_up && error.kind == ErrorKind::Damage => {

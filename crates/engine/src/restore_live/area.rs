@@ -5,8 +5,8 @@
 //! server's own: of it only quotas are restored, and only between the same paths of whole ensembles. `/zooark` is ours, and
 //! none of a restore's business.
 
+use zk_format::path;
 use zk_format::path::is_within;
-use zk_format::{key, path};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
@@ -159,11 +159,6 @@ impl Area {
     pub fn moves(&self) -> bool {
         !self.remap.is_empty()
     }
-}
-
-/// The parent of a node, `None` of the root.
-pub fn parent(path: &[u8]) -> Option<&[u8]> {
-    key::parent(path)
 }
 
 #[cfg(test)]

@@ -65,7 +65,7 @@ pub fn refusals(
         );
     }
     for root in area.roots() {
-        let missing = super::area::parent(&root).filter(|parent| {
+        let missing = zk_format::key::parent(&root).filter(|parent| {
             let comes = area.source_of(parent).is_some_and(|source| area.part(&source) != super::area::Part::Outside);
             found.node(parent).is_none() && !comes
         });

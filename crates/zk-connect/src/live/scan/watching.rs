@@ -17,7 +17,7 @@ use crate::live::options::ConnectOptions;
 use crate::live::{Client, LiveError};
 
 /// Why a scan is needed where the watch does not say all.
-const CONNECTION_LOST: &str = "the connection with the watch was lost, and watches replay nothing";
+const MISSED: &str = "the connection with the watch was lost, or it told more than is kept, and watches replay nothing";
 const TOO_MUCH: &str = "more changed than is kept of what the watch tells";
 const NOT_SCANNED: &str = "there was no scan since the watch was set";
 const ROOT_GONE: &str = "the root of what is backed up was deleted";
@@ -91,7 +91,7 @@ impl Watching {
         let seen = outcome?;
         let servers: Vec<ServerInfo> = servers.into_iter().filter(|server| used.contains(&server.host)).collect();
         self.lost = match (seen.watch_lost, seen.dropped) {
-            (true, _) => Some(CONNECTION_LOST),
+            (true, _) => Some(MISSED),
             (_, true) => Some(LEFT_OVER),
             // What changed towards the end of a scan that never came to rest is still to be told.
             _ => None,
@@ -103,7 +103,7 @@ impl Watching {
     pub fn gather(&mut self, wanted: &(dyn Fn(&[u8]) -> bool + Sync)) {
         let events = self.watcher.events().take();
         if missed(&events) {
-            self.lost = Some(CONNECTION_LOST);
+            self.lost = Some(MISSED);
         }
         if self.lost.is_some() {
             self.told.clear();
@@ -129,7 +129,7 @@ impl Watching {
         }
         let told = self.told.clone();
         // Events are taken from here on: they are not told again where something fails.
-        self.lost = Some(CONNECTION_LOST);
+        self.lost = Some(MISSED);
         let mut state = State::new(None);
         let again = catch_up::catch_up(&self.watcher, told, options, &mut state).await?;
         if again.nodes.is_empty() {
@@ -137,7 +137,7 @@ impl Watching {
             state.span.add(zxid);
         }
         if again.watch_lost {
-            return Ok(Told::Lost(CONNECTION_LOST));
+            return Ok(Told::Lost(MISSED));
         }
         let root_is_gone = again.nodes.get(&b""[..]).is_some_and(Option::is_none);
         if again.dropped || root_is_gone {
