@@ -400,6 +400,27 @@ async fn blobs_fetched_ahead_come_in_few_requests() {
     assert!(spent.get <= 4, "2 MB in ranges of at most 4 MiB: {spent:?}");
 }
 
+/// What a whole tree is made of would push everything else out of the cache.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sums_up_leaves_the_cache_as_it_is() {
+    let store = Store::memory();
+    let done = back_up(&new_repository(&store, &CacheOptions::none()).await, "one").await;
+    let root = tempfile::tempdir().unwrap();
+    let repository = reopen(&store, &CacheOptions::at(root.path())).await;
+    let reader = repository.reader(&[&done.manifest]).await.unwrap();
+    let leaf = repository.identity().blob_id(BlobKind::Leaf, b"one");
+    for ahead in [false, true] {
+        let summing = reader.clone().for_summing_up();
+        if ahead {
+            summing.prefetch(&[(leaf, BlobKind::Leaf)]);
+        }
+        assert_eq!(get(&summing, leaf).unwrap(), "one");
+        assert!(!repository.shared.cache.has_blob(&leaf), "fetched ahead: {ahead}");
+    }
+    assert_eq!(get(&reader, leaf).unwrap(), "one");
+    assert!(repository.shared.cache.has_blob(&leaf));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notes_change_what_is_known_about_a_snapshot() {
     let store = Store::memory();
