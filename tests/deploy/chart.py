@@ -50,10 +50,11 @@ def render(name="zooark", chart=CHART, values=(), sets=()):
     done = helm(*arguments)
     if done.returncode:
         return None, done.stderr
+    docs = [doc for doc in yaml.safe_load_all(done.stdout) if doc]
     if MANIFESTS:
         typed = subprocess.run([MANIFESTS], input=done.stdout, capture_output=True, text=True, env=ENVIRONMENT)
-        check(typed.returncode == 0, f"{values} {sets}: the objects are what Kubernetes knows: {typed.stderr}")
-    return [doc for doc in yaml.safe_load_all(done.stdout) if doc], done.stdout
+        check(typed.stdout == f"{len(docs)}\n", f"{values} {sets}: the objects are what Kubernetes knows: {typed.stderr}")
+    return docs, done.stdout
 
 
 def is_json(text):

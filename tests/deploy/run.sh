@@ -50,7 +50,7 @@ install_helm() {
 
 # Built again when its source changes.
 install_manifests() {
-    manifests=$cache/manifests-$(cat tests/deploy/manifests/go.sum tests/deploy/manifests/main.go | cksum | cut -d' ' -f1)
+    manifests=$cache/manifests-$(cat tests/deploy/manifests/* | cksum | cut -d' ' -f1)
     [ ! -x "$manifests" ] || return 0
     go=$(go_command) || return 1
     echo "deploy-test: building the check against Kubernetes' types, once"

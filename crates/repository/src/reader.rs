@@ -35,10 +35,8 @@ pub struct BlobReader {
     listed: Arc<AtomicBool>,
     /// Packs in which blobs turned out to be damaged.
     damaged: Arc<Mutex<HashSet<PackId>>>,
-    /// Leaves are not hashed to their ids.
+    /// See [`Self::for_summing_up`].
     sums_up: bool,
-    /// Leaves are read once each, and not kept in the cache.
-    passes_through: bool,
 }
 
 #[derive(Debug)]
@@ -101,8 +99,7 @@ impl Drop for EndOnDrop {
 impl BlobReader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let ahead = Ahead { ranges: Mutex::default(), room: Arc::new(Semaphore::new(AHEAD as usize)) };
-        let (listed, damaged) = (Arc::default(), Arc::default());
-        Self { shared, ahead: Arc::new(ahead), listed, damaged, sums_up: false, passes_through: false }
+        Self { shared, ahead: Arc::new(ahead), listed: Arc::default(), damaged: Arc::default(), sums_up: false }
     }
 
     /// For who reads every record and compares their sum with the snapshot's state digest: that says more than the ids of the
@@ -114,11 +111,11 @@ impl BlobReader {
     /// what smaller questions are answered from.
     #[must_use]
     pub fn for_summing_up(self) -> Self {
-        Self { sums_up: self.shared.crypto.is_encrypted(), passes_through: true, ..self }
+        Self { sums_up: true, ..self }
     }
 
     fn keep(&self, id: &BlobId, kind: BlobKind, wrapped: &WrappedKey, sealed: Bytes) {
-        if !(self.passes_through && kind == BlobKind::Leaf) {
+        if !(self.sums_up && kind == BlobKind::Leaf) {
             self.shared.cache.put_blobs(wrapped, &[(*id, sealed)]);
         }
     }
@@ -141,7 +138,8 @@ impl BlobReader {
             Ok(key) => key,
             Err(e) => return Err(damaged(e.to_string())),
         };
-        let open = if self.sums_up && kind == BlobKind::Leaf { unseal_blob } else { open_blob };
+        let by_sum = self.sums_up && self.shared.crypto.is_encrypted() && kind == BlobKind::Leaf;
+        let open = if by_sum { unseal_blob } else { open_blob };
         open(&self.shared.crypto, &key, id, kind, sealed).map_err(|e| damaged(e.to_string()))
     }
 

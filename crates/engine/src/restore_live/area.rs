@@ -5,8 +5,7 @@
 //! server's own: of it only quotas are restored, and only between the same paths of whole ensembles. `/zooark` is ours, and
 //! none of a restore's business.
 
-use zk_format::path;
-use zk_format::path::is_within;
+use zk_format::path::{self, is_within};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::filter::Filter;
