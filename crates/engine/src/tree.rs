@@ -130,7 +130,7 @@ impl<'r> SnapshotTree<'r> {
             let mut flow = Ok(ControlFlow::Continue(()));
             reader.read(stretch, &mut |record| {
                 if matches!(flow, Ok(ControlFlow::Continue(()))) {
-                    flow = self.made(&record).map(|node| node.map_or(ControlFlow::Continue(()), &mut *visit));
+                    flow = self.made(record).map(|node| node.map_or(ControlFlow::Continue(()), &mut *visit));
                 }
             })?;
             if flow?.is_break() {
@@ -194,14 +194,16 @@ impl<'t, 'r> PieceReader<'t, 'r> {
         let mut reader = self.scan.reader(self.tree.stack.source());
         reader.prefetch(self.stretches.clone());
         for stretch in self.stretches.clone() {
-            let mut result = Ok(());
+            let mut failed = None;
             let read: Result<(), TableError> = reader.read(stretch, &mut |record| {
-                if result.is_ok() {
-                    result = visit(&record);
+                if failed.is_none()
+                    && let Err(error) = visit(record)
+                {
+                    failed = Some(error);
                 }
             });
             read?;
-            result?;
+            failed.map_or(Ok(()), Err)?;
         }
         Ok(())
     }

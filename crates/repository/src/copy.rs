@@ -209,9 +209,9 @@ impl<'r> Copier<'r> {
         }
         let (mut mine, mut theirs) = (DigestSum::new(from), DigestSum::new(to));
         stack.for_each(&KeyRange::all(), |record| {
-            mine.add(&record);
+            mine.add(record);
             match renamed(record.value) {
-                Ok(value) => theirs.add(&RecordRef { value: value.unwrap_or(record.value), ..record }),
+                Ok(value) => theirs.add(&RecordRef { value: value.unwrap_or(record.value), ..*record }),
                 Err(e) => {
                     failed.get_or_insert(e);
                 }

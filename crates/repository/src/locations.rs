@@ -38,6 +38,7 @@ impl Locations {
     /// Adds a pack's entries of some kinds.
     pub fn add_kinds(&mut self, index: &PackIndex, wanted: impl Fn(BlobKind) -> bool) {
         self.packs.insert(index.pack, index.wrapped);
+        self.blobs.reserve(index.blobs.iter().filter(|blob| wanted(blob.kind)).count());
         for (offset, blob) in index.located().filter(|(_, blob)| wanted(blob.kind)) {
             let here = Location { pack: index.pack, offset, len: blob.len, kind: blob.kind };
             match self.blobs.entry(blob.id) {

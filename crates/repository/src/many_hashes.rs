@@ -17,8 +17,8 @@ use zeroize::Zeroize;
 pub(crate) const BLOCK: usize = 64;
 /// Blocks of a chunk: what is longer fills vectors by itself.
 const CHUNK_BLOCKS: usize = 16;
-/// Messages hashed together: the widest vectors hold sixteen, the usual ones eight.
-const LANES: usize = 8;
+/// Messages hashed together: as many as the widest vectors hold; narrower ones take them in two or four goes.
+const LANES: usize = 16;
 
 // Domain flags, from section 2.2 of the BLAKE3 paper.
 const CHUNK_START: u8 = 1;
@@ -52,8 +52,11 @@ impl<T> std::fmt::Debug for ManyHashes<T> {
     }
 }
 
+/// Forms of one number of blocks that wait to be hashed.
 struct Lanes<T> {
+    /// Room for [`LANES`] forms, one after the other; empty until the first comes.
     forms: Vec<u8>,
+    /// One per form that is there.
     tags: Vec<T>,
 }
 
@@ -74,33 +77,31 @@ impl<T> ManyHashes<T> {
             each(tag, *keyed_hash(&self.key, form).as_bytes());
             return;
         };
-        lanes.forms.extend_from_slice(form);
+        lanes.room(form.len()).copy_from_slice(form);
         lanes.tags.push(tag);
         if lanes.tags.len() == LANES {
             lanes.hash(form.len() / BLOCK, &self.key_words, self.platform, each);
         }
     }
 
-    /// As [`ManyHashes::push`] of a form of `len` bytes before its padding, which `write` appends to what it is given.
+    /// As [`ManyHashes::push`] of a form of `len` bytes before its padding, all of which `write` fills.
     pub(crate) fn push_written(
         &mut self,
         len: usize,
         tag: T,
-        write: impl FnOnce(&mut Vec<u8>),
+        write: impl FnOnce(&mut [u8]),
         each: &mut impl FnMut(T, [u8; 32]),
     ) {
         let blocks = len.max(1).div_ceil(BLOCK);
         let Some(lanes) = self.lanes.get_mut(blocks - 1) else {
-            let mut form = Vec::with_capacity(blocks * BLOCK);
-            write(&mut form);
-            pad(&mut form);
+            let mut form = vec![0; blocks * BLOCK];
+            write(&mut form[..len]);
             each(tag, *keyed_hash(&self.key, &form).as_bytes());
             return;
         };
-        let start = lanes.forms.len();
-        write(&mut lanes.forms);
-        debug_assert_eq!(lanes.forms.len() - start, len, "as announced");
-        lanes.forms.resize(start + blocks * BLOCK, 0);
+        let (form, padding) = lanes.room(blocks * BLOCK).split_at_mut(len);
+        write(form);
+        padding.fill(0);
         lanes.tags.push(tag);
         if lanes.tags.len() == LANES {
             lanes.hash(blocks, &self.key_words, self.platform, each);
@@ -118,31 +119,40 @@ impl<T> ManyHashes<T> {
 }
 
 impl<T> Lanes<T> {
+    /// The room of the next form, of `size` bytes as all of them.
+    fn room(&mut self, size: usize) -> &mut [u8] {
+        if self.forms.is_empty() {
+            self.forms.resize(LANES * size, 0);
+            self.tags.reserve_exact(LANES);
+        }
+        &mut self.forms[self.tags.len() * size..][..size]
+    }
+
     fn hash(&mut self, blocks: usize, key: &[u32; 8], platform: Platform, each: &mut impl FnMut(T, [u8; 32])) {
         let mut hashes = [0; 32 * LANES];
         let out = &mut hashes;
+        let forms = self.forms.get(..self.tags.len() * blocks * BLOCK).unwrap_or_default();
         match blocks {
-            1 => hash_lanes::<64>(&self.forms, key, platform, out),
-            2 => hash_lanes::<128>(&self.forms, key, platform, out),
-            3 => hash_lanes::<192>(&self.forms, key, platform, out),
-            4 => hash_lanes::<256>(&self.forms, key, platform, out),
-            5 => hash_lanes::<320>(&self.forms, key, platform, out),
-            6 => hash_lanes::<384>(&self.forms, key, platform, out),
-            7 => hash_lanes::<448>(&self.forms, key, platform, out),
-            8 => hash_lanes::<512>(&self.forms, key, platform, out),
-            9 => hash_lanes::<576>(&self.forms, key, platform, out),
-            10 => hash_lanes::<640>(&self.forms, key, platform, out),
-            11 => hash_lanes::<704>(&self.forms, key, platform, out),
-            12 => hash_lanes::<768>(&self.forms, key, platform, out),
-            13 => hash_lanes::<832>(&self.forms, key, platform, out),
-            14 => hash_lanes::<896>(&self.forms, key, platform, out),
-            15 => hash_lanes::<960>(&self.forms, key, platform, out),
-            _ => hash_lanes::<1024>(&self.forms, key, platform, out),
+            1 => hash_lanes::<64>(forms, key, platform, out),
+            2 => hash_lanes::<128>(forms, key, platform, out),
+            3 => hash_lanes::<192>(forms, key, platform, out),
+            4 => hash_lanes::<256>(forms, key, platform, out),
+            5 => hash_lanes::<320>(forms, key, platform, out),
+            6 => hash_lanes::<384>(forms, key, platform, out),
+            7 => hash_lanes::<448>(forms, key, platform, out),
+            8 => hash_lanes::<512>(forms, key, platform, out),
+            9 => hash_lanes::<576>(forms, key, platform, out),
+            10 => hash_lanes::<640>(forms, key, platform, out),
+            11 => hash_lanes::<704>(forms, key, platform, out),
+            12 => hash_lanes::<768>(forms, key, platform, out),
+            13 => hash_lanes::<832>(forms, key, platform, out),
+            14 => hash_lanes::<896>(forms, key, platform, out),
+            15 => hash_lanes::<960>(forms, key, platform, out),
+            _ => hash_lanes::<1024>(forms, key, platform, out),
         }
         for (tag, hash) in self.tags.drain(..).zip(hashes.as_chunks::<32>().0) {
             each(tag, *hash);
         }
-        self.forms.clear();
     }
 }
 
@@ -178,7 +188,7 @@ mod tests {
                 many.push(&form, i, &mut ready);
             } else {
                 let len = i * 7 % 1300;
-                many.push_written(len, i, |out| out.extend_from_slice(&form[..len]), &mut ready);
+                many.push_written(len, i, |out| out.copy_from_slice(&form[..len]), &mut ready);
             }
             forms.push(form);
         }

@@ -119,11 +119,16 @@ impl ValueRef<'_> {
     /// The form a chunk holds: bytes over [`MAX_INLINE_VALUE`] become the id of their blob.
     #[must_use]
     pub fn stored(self, keys: &IdentityKeys) -> Self {
+        self.apart(keys).unwrap_or(self)
+    }
+
+    /// The blob that bytes over [`MAX_INLINE_VALUE`] become; `None` for what is stored as it is.
+    pub(crate) fn apart(&self, keys: &IdentityKeys) -> Option<Self> {
         match self {
             Self::Bytes(bytes) if bytes.len() > MAX_INLINE_VALUE => {
-                Self::Blob { id: keys.blob_id(BlobKind::Value, bytes), len: bytes.len() as u64 }
+                Some(Self::Blob { id: keys.blob_id(BlobKind::Value, bytes), len: bytes.len() as u64 })
             }
-            other => other,
+            _ => None,
         }
     }
 

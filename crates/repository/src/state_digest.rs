@@ -8,7 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::IdentityKeys;
-use crate::many_hashes::{ManyHashes, pad};
+use crate::many_hashes::{BLOCK, ManyHashes};
 use crate::record::{RecordRef, ValueRef};
 
 /// The sum of the hashes of all records, little endian.
@@ -87,9 +87,12 @@ impl<'k> RecordHasher<'k> {
     /// [`MAX_INLINE_VALUE`](crate::record::MAX_INLINE_VALUE) enter by the id of their blob, so that a change can
     /// be taken out of a digest without reading the old value.
     pub fn hash(&mut self, record: &RecordRef<'_>) -> StateDigest {
+        let apart = record.value.apart(self.keys);
+        let value = apart.as_ref().unwrap_or(&record.value);
+        let len = form_len(record, value);
         self.form.clear();
-        put_form(&mut self.form, record, record.value.stored(self.keys));
-        pad(&mut self.form);
+        self.form.resize(len.next_multiple_of(BLOCK), 0);
+        put_form(&mut self.form[..len], record, value);
         StateDigest(self.keys.record_hash(&self.form))
     }
 }
@@ -110,9 +113,10 @@ impl<'k> DigestSum<'k> {
 
     /// Adds a record, as [`RecordHasher::hash`] hashes it.
     pub fn add(&mut self, record: &RecordRef<'_>) {
-        let value = record.value.stored(self.keys);
+        let apart = record.value.apart(self.keys);
+        let value = apart.as_ref().unwrap_or(&record.value);
         let sum = &mut self.sum;
-        let write = |form: &mut Vec<u8>| put_form(form, record, value);
+        let write = |form: &mut [u8]| put_form(form, record, value);
         self.hashes.push_written(form_len(record, value), (), write, &mut |(), hash| {
             *sum = sum.plus(StateDigest(hash));
         });
@@ -126,12 +130,13 @@ impl<'k> DigestSum<'k> {
     }
 }
 
-/// Appends what is hashed of a record, with its value in the form it is stored in.
-fn put_form(form: &mut Vec<u8>, record: &RecordRef<'_>, value: ValueRef<'_>) {
-    put_bytes(form, record.key);
+/// Writes what is hashed of a record, with its value in the form it is stored in, over all of `form`.
+fn put_form(form: &mut [u8], record: &RecordRef<'_>, value: &ValueRef<'_>) {
+    let mut form = Form(form);
+    form.put_bytes(record.key);
     let stat = &record.stat;
-    let mut fixed = [0; FIXED_BYTES];
-    let (longs, ints) = fixed.split_at_mut(48);
+    // Each in its place at once: copied as one, they would have to be waited for.
+    let (longs, ints) = form.next(FIXED_BYTES).split_at_mut(48);
     let numbers = [stat.czxid, stat.mzxid, stat.pzxid, stat.ctime, stat.mtime, stat.ephemeral_owner];
     for (bytes, number) in longs.as_chunks_mut::<8>().0.iter_mut().zip(numbers) {
         *bytes = number.to_le_bytes();
@@ -142,27 +147,27 @@ fn put_form(form: &mut Vec<u8>, record: &RecordRef<'_>, value: ValueRef<'_>) {
     {
         *bytes = number;
     }
-    form.extend_from_slice(&fixed);
-    put_bytes(form, record.acl);
+    form.put_bytes(record.acl);
     match value {
-        ValueRef::Null => form.push(0),
+        ValueRef::Null => form.put(&[0]),
         ValueRef::Bytes(bytes) => {
-            form.push(1);
-            put_bytes(form, bytes);
+            form.put(&[1]);
+            form.put_bytes(bytes);
         }
         ValueRef::Blob { id, len } => {
-            form.push(2);
-            form.extend_from_slice(&len.to_le_bytes());
-            form.extend_from_slice(&id.0);
+            form.put(&[2]);
+            form.put(&len.to_le_bytes());
+            form.put(&id.0);
         }
     }
+    debug_assert!(form.0.is_empty(), "as form_len counts");
 }
 
 /// Bytes of the stat and the flags.
 const FIXED_BYTES: usize = 6 * 8 + 4 * 4;
 
-/// How many bytes [`put_form`] appends.
-const fn form_len(record: &RecordRef<'_>, value: ValueRef<'_>) -> usize {
+/// How many bytes [`put_form`] writes.
+const fn form_len(record: &RecordRef<'_>, value: &ValueRef<'_>) -> usize {
     let value = match value {
         ValueRef::Null => 0,
         ValueRef::Bytes(bytes) => 8 + bytes.len(),
@@ -171,10 +176,26 @@ const fn form_len(record: &RecordRef<'_>, value: ValueRef<'_>) -> usize {
     8 + record.key.len() + FIXED_BYTES + 8 + record.acl.len() + 1 + value
 }
 
-/// Length (u64) and bytes.
-fn put_bytes(form: &mut Vec<u8>, bytes: &[u8]) {
-    form.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-    form.extend_from_slice(bytes);
+/// What is still to be written of a form whose length [`form_len`] counted.
+struct Form<'f>(&'f mut [u8]);
+
+impl<'f> Form<'f> {
+    /// The next so many bytes.
+    fn next(&mut self, len: usize) -> &'f mut [u8] {
+        let (next, rest) = std::mem::take(&mut self.0).split_at_mut(len);
+        self.0 = rest;
+        next
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.next(bytes.len()).copy_from_slice(bytes);
+    }
+
+    /// Length (u64) and bytes.
+    fn put_bytes(&mut self, bytes: &[u8]) {
+        self.put(&(bytes.len() as u64).to_le_bytes());
+        self.put(bytes);
+    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ mod walk;
 
 pub use compression::Compression;
 pub(crate) use compression::decompress;
-pub(crate) use entry::{Entry, STAT_BYTES, encode_stat, entry_node, entry_outline, entry_path};
+pub(crate) use entry::{Entry, STAT_BYTES, entry_node, entry_outline, entry_path, put_stat};
 pub use error::{Section, SnapError, SnapProblem, UnsealedAt};
 pub(crate) use seal::read_trailers;
 pub(crate) use walk::{Group, NO_NODE, Progress, Walker, shortened};

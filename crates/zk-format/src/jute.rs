@@ -238,6 +238,15 @@ impl Writer {
         self
     }
 
+    /// Room for `N` bytes, zeros until they are written.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn room<const N: usize>(&mut self) -> &mut [u8; N] {
+        self.bytes.extend_from_slice(&[0; N]);
+        self.bytes.last_chunk_mut().expect("just added")
+    }
+
     /// One byte.
     pub fn byte(&mut self, value: u8) -> &mut Self {
         self.bytes.push(value);

@@ -5,6 +5,10 @@
 
 use std::cmp::Ordering;
 
+use memchr::memchr;
+
+use crate::path;
+
 /// Splits a path at its last `/`: (`parent`, `name`). The parent of `/a` is `/`. The root (`""`) has none.
 pub fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
     let slash = path.iter().rposition(|&b| b == b'/')?;
@@ -45,17 +49,26 @@ pub fn decode_into(key: &[u8], path: &mut Vec<u8>) -> Option<()> {
     if key.is_empty() {
         return Some(());
     }
-    let end = key.iter().position(|&b| b == 0)?;
-    let (parent, name) = (key.get(..end)?, key.get(end + 1..)?);
-    if parent.first() != Some(&1) || name.contains(&0) || name.contains(&b'/') || parent.contains(&b'/') {
-        return None;
-    }
+    let (parent, name) = split_key(key)?;
     path.extend(parent.iter().map(|&b| if b == 1 { b'/' } else { b }));
     if parent.len() > 1 {
         path.push(b'/');
     }
     path.extend_from_slice(name);
     Some(())
+}
+
+/// The parent's part of a key, and the name. `None` for the root and where the bytes are not a key.
+fn split_key(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = memchr(0, key)?;
+    let (parent, name) = (key.get(..end)?, key.get(end + 1..)?);
+    let is_key = parent.first() == Some(&1) && is_name(name) && memchr(b'/', parent).is_none();
+    is_key.then_some((parent, name))
+}
+
+/// Whether a name may follow the parent in a key.
+fn is_name(name: &[u8]) -> bool {
+    path::is_plain(name) || !(name.contains(&0) || name.contains(&b'/'))
 }
 
 /// Decodes keys that mostly have the parent of the one before, as siblings do.
@@ -71,8 +84,11 @@ pub struct Decoder {
 impl Decoder {
     /// The path of a key, as [`decode`] has it.
     pub fn decode(&mut self, key: &[u8]) -> Option<&[u8]> {
-        let name = key.strip_prefix(&*self.parent).and_then(|rest| rest.strip_prefix(&[0]));
-        if let Some(name) = name.filter(|name| !self.parent.is_empty() && !name.iter().any(|&b| b == 0 || b == b'/')) {
+        if let Some((parent, [0, name @ ..])) = key.split_at_checked(self.parent.len())
+            && *parent == *self.parent
+            && !parent.is_empty()
+            && is_name(name)
+        {
             self.path.truncate(self.before_name);
             self.path.extend_from_slice(name);
             return Some(&self.path);
@@ -80,9 +96,10 @@ impl Decoder {
         self.path.clear();
         self.parent.clear();
         decode_into(key, &mut self.path)?;
-        let end = key.iter().position(|&b| b == 0).unwrap_or(0);
-        self.parent.extend_from_slice(key.get(..end)?);
-        self.before_name = self.path.len().saturating_sub(key.len().saturating_sub(end + 1));
+        if let Some(end) = memchr(0, key) {
+            self.parent.extend_from_slice(key.get(..end)?);
+            self.before_name = self.path.len().saturating_sub(key.len().saturating_sub(end + 1));
+        }
         Some(&self.path)
     }
 }

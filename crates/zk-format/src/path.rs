@@ -77,15 +77,40 @@ pub fn validate(path: &[u8]) -> Result<(), PathProblem> {
     }
 }
 
+/// Least byte of a stored name.
+const LEAST: u8 = 0x1f;
+
 /// Checks one name as it may stand in a file: what any version lets a client create, and no more than the order of
 /// nodes needs. A server that loads a file checks nothing, so neither characters nor encoding are judged here.
 pub fn validate_stored_name(name: &[u8]) -> Result<(), PathProblem> {
     validate_shape(name)?;
     // Versions before 3.5 let U+001F through.
-    match name.iter().position(|&byte| byte < 0x1f) {
+    match name.iter().position(|&byte| byte < LEAST) {
         None => Ok(()),
         Some(at) => Err(PathProblem::Character(at)),
     }
+}
+
+/// Whether a name is surely one that may stand in a file ([`validate_stored_name`]): no `/` and no byte that would have
+/// to be looked at more closely. Eight bytes at a time, for it is asked of every node.
+pub(crate) fn is_plain(name: &[u8]) -> bool {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    const TOP: u64 = EACH << 7;
+    // The top bits of bytes that are below a bound up to 0x80; above the lowest such byte they may be of others, too.
+    let below = |word: u64, bound: u8| word.wrapping_sub(EACH * u64::from(bound)) & !word & TOP;
+    let odd = |bytes: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*bytes);
+        below(word, LEAST) | below(word ^ (EACH * u64::from(b'/')), 1)
+    };
+    let mut found = name.as_chunks::<8>().0.iter().fold(0, |found, bytes| found | odd(bytes));
+    if let Some(last) = name.last_chunk::<8>() {
+        found |= odd(last);
+    } else {
+        let mut padded = [b' '; 8];
+        padded.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+        found |= odd(&padded);
+    }
+    found == 0 && validate_shape(name).is_ok()
 }
 
 /// Checks a whole path as it may stand in a file or log: see [`validate_stored_name`].
@@ -177,6 +202,23 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+
+    #[test]
+    fn plain_names_are_those_without_a_slash_that_files_may_have() {
+        for len in 0..20 {
+            for at in 0..len.max(1) {
+                for byte in 0..=u8::MAX {
+                    for around in [b'a', 0x80, 0xff] {
+                        let mut name = vec![around; len];
+                        name.iter_mut().skip(at).take(1).for_each(|place| *place = byte);
+                        let expected = validate_stored_name(&name).is_ok() && !name.contains(&b'/');
+                        assert_eq!(is_plain(&name), expected, "{name:?}");
+                    }
+                }
+            }
+        }
+        assert!(!is_plain(b".") && !is_plain(b"..") && is_plain(b"..."));
+    }
 
     #[rstest]
     #[case(b"", Ok(()))]

@@ -46,15 +46,15 @@ pub(super) fn snapshot(
     let keys = tree.stack().keys();
     let mut meeting = Meeting { live: live.nodes()?, each };
     let mut failed = Ok(());
-    let mut visit = |record: RecordRef<'_>| {
+    let mut visit = |record: &RecordRef<'_>| {
         if failed.is_err() {
             return;
         }
         failed = meeting.up_to(Some(record.key)).and_then(|()| {
-            if is_same(&record, &meeting.live, keys) {
+            if is_same(record, &meeting.live, keys) {
                 return meeting.live.take().map(|_| ());
             }
-            match tree.made(&record)? {
+            match tree.made(record)? {
                 Some(node) => meeting.meet(record.key, node),
                 None => Ok(()),
             }

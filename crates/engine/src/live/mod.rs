@@ -154,7 +154,7 @@ pub(crate) fn known_acls(repo: &Repo, parent: &Manifest) -> Result<AclMemory, En
     let tree = repo.tree(parent)?;
     let mut memory = AclMemory::default();
     let mut before: Option<AclList> = None;
-    tree.stack().for_each(&repository::table::KeyRange::all(), |record: RecordRef<'_>| {
+    tree.stack().for_each(&repository::table::KeyRange::all(), |record: &RecordRef<'_>| {
         let unsure = RecordFlags::ACL_UNKNOWN.0 | RecordFlags::ACL_MASKED.0;
         let Some(path) = key::decode(record.key).filter(|_| record.flags.0 & unsure == 0) else { return };
         // Neighbours mostly have the same list.

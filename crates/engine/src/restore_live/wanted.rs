@@ -66,7 +66,7 @@ pub fn each(
         }
         reader.read(stretch, &mut |record| {
             if failed.is_ok() {
-                failed = wanted(tree, area, &record).and_then(|found| found.map_or(Ok(()), &mut *visit));
+                failed = wanted(tree, area, record).and_then(|found| found.map_or(Ok(()), &mut *visit));
             }
         })?;
         std::mem::replace(&mut failed, Ok(()))?;

@@ -227,6 +227,6 @@ pub(super) fn digest(shared: &Arc<Shared>, manifest: &Manifest) -> Result<StateD
     let keys = shared.crypto.identity();
     let stack = Stack::new(manifest.tables(), BlobReader::new(Arc::clone(shared)), keys);
     let mut sum = DigestSum::new(keys);
-    stack.for_each(&KeyRange::all(), |record| sum.add(&record))?;
+    stack.for_each(&KeyRange::all(), |record| sum.add(record))?;
     Ok(sum.take())
 }

@@ -43,7 +43,7 @@ async fn a_sound_repository_has_no_findings_and_its_records_come_back() {
         let stack = Stack::new(manifest.tables(), reader, &keys);
         let (mut hasher, mut sum, mut count) = (RecordHasher::new(&keys), StateDigest::default(), 0);
         let visited = stack.for_each(&KeyRange::all(), |record| {
-            sum = sum.plus(hasher.hash(&record));
+            sum = sum.plus(hasher.hash(record));
             count += 1;
         });
         visited.unwrap();

@@ -6,9 +6,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{
-    COLUMNS, Chunk, ChunkError, MAX_CHUNK, NO_REFERENCE, REFERENCE, STAT_COLUMNS, Slot, TOMBSTONE, VERSION, varint,
-};
+use super::{COLUMNS, Chunk, ChunkError, MAX_CHUNK, Slot, TOMBSTONE, VERSION, varint};
 use crate::ids::BlobId;
 use crate::record::{MAX_ACL, MAX_INLINE_VALUE, MAX_KEY, MAX_VALUE, RecordStat};
 
@@ -82,16 +80,10 @@ pub(super) fn decode(raw: Bytes) -> Result<Chunk> {
     let slots = slots(columns.next()?.0, entries, tombstones)?;
     let (shared, suffix_lens, suffixes) = (columns.next()?.0, columns.next()?.0, columns.next()?.0);
     let (keys, key_ends) = keys(shared, suffix_lens, suffixes, entries)?;
-    let mut stats: [Vec<i64>; STAT_COLUMNS] = Default::default();
-    for column in 0..STAT_COLUMNS {
-        let reference = REFERENCE.get(column).copied().unwrap_or(NO_REFERENCE);
-        let decoded = integers(columns.next()?.0, puts, stats.get(reference).map(Vec::as_slice))?;
-        if let Some(place) = stats.get_mut(column) {
-            *place = decoded;
-        }
-    }
-    let flags = narrow(integers(columns.next()?.0, puts, None)?)?;
-    let acl_index = narrow(integers(columns.next()?.0, puts, None)?)?;
+    let stats = stats(&mut columns, puts)?;
+    let (mut flags, mut acl_index) = (vec![0; puts], vec![0; puts]);
+    integers(columns.next()?.0, &mut flags, |_| 0, narrow)?;
+    integers(columns.next()?.0, &mut acl_index, |_| 0, narrow)?;
     let (lists, at) = columns.next()?;
     let acls = acls(lists, at)?;
     if acl_index.iter().any(|index| *index as usize >= acls.len()) {
@@ -100,7 +92,6 @@ pub(super) fn decode(raw: Bytes) -> Result<Chunk> {
     let (value_lens, blobs, (bytes, at)) = (columns.next()?.0, columns.next()?.0, columns.next()?);
     let values = values(value_lens, blobs, bytes.len(), at, puts)?;
     finished(columns.body, "bytes after the last column")?;
-    let stats = zip_stats(&stats, puts)?;
     Ok(Chunk { raw, keys, key_ends, slots, stats, flags, acl_index, acls, values })
 }
 
@@ -130,28 +121,39 @@ fn slots(bitmap: &[u8], entries: usize, tombstones: usize) -> Result<Vec<u32>> {
 }
 
 fn keys(mut shared: &[u8], mut lens: &[u8], mut suffixes: &[u8], entries: usize) -> Result<(Vec<u8>, Vec<u32>)> {
-    let mut keys = Vec::with_capacity(suffixes.len().saturating_mul(2));
-    let mut ends = Vec::with_capacity(entries);
-    let mut previous: Range<usize> = 0..0;
-    for i in 0..entries {
+    let mut parts = Vec::with_capacity(entries);
+    let (mut total, mut previous) = (0usize, 0);
+    for _ in 0..entries {
         let shared = size(&mut shared, "shared key length")?;
         let len = size(&mut lens, "key suffix length")?;
-        let suffix = take(&mut suffixes, len, "key suffix")?;
-        let start = keys.len();
-        if shared > previous.len() || shared.saturating_add(len) > MAX_KEY {
+        if shared > previous || shared.saturating_add(len) > MAX_KEY {
             return Err(malformed("key length"));
         }
+        previous = shared.saturating_add(len);
+        total = total.saturating_add(previous);
+        if total > MAX_KEYS {
+            return Err(malformed("its keys are too long together"));
+        }
+        parts.push((shared, len));
+    }
+    let mut keys = Vec::with_capacity(total);
+    let mut ends = Vec::with_capacity(entries);
+    let mut previous: Range<usize> = 0..0;
+    for (i, (shared, len)) in parts.into_iter().enumerate() {
+        let suffix = take(&mut suffixes, len, "key suffix")?;
+        let start = keys.len();
         let shared_end = previous.start.saturating_add(shared);
-        // Keys rise exactly if the suffix is greater than what it replaces.
-        let replaced = keys.get(shared_end..previous.end).unwrap_or_default();
-        if i > 0 && suffix <= replaced {
+        // Keys rise exactly if the suffix is greater than what it replaces, which its first byte mostly tells.
+        let replaced: &[u8] = keys.get(shared_end..previous.end).unwrap_or_default();
+        let rises = match (suffix.first(), replaced.first()) {
+            (Some(new), Some(old)) if new != old => new > old,
+            _ => suffix > replaced,
+        };
+        if i > 0 && !rises {
             return Err(ChunkError::Unsorted { position: i });
         }
         keys.extend_from_within(previous.start..shared_end);
         keys.extend_from_slice(suffix);
-        if keys.len() > MAX_KEYS {
-            return Err(malformed("its keys are too long together"));
-        }
         previous = start..keys.len();
         ends.push(u32::try_from(keys.len()).map_err(|_| malformed("key length"))?);
     }
@@ -161,29 +163,58 @@ fn keys(mut shared: &[u8], mut lens: &[u8], mut suffixes: &[u8], entries: usize)
     Ok((keys, ends))
 }
 
-fn integers(mut column: &[u8], count: usize, reference: Option<&[i64]>) -> Result<Vec<i64>> {
-    let Some((predictor, rest)) = column.split_first() else {
-        return Ok(reference.map_or_else(|| vec![0; count], <[i64]>::to_vec));
+/// Takes a column of integers: one for each item, given to `put`. `reference` tells what predictor 0 subtracted.
+fn integers<T>(
+    column: &[u8],
+    items: &mut [T],
+    reference: impl Fn(&T) -> i64,
+    put: impl Fn(&mut T, i64) -> Option<()>,
+) -> Result<()> {
+    const RANGE: ChunkError = malformed("an integer is out of range");
+    let Some((predictor, mut rest)) = column.split_first() else {
+        return items.iter_mut().try_for_each(|item| put(item, reference(item)).ok_or(RANGE));
     };
-    column = rest;
-    let mut out = Vec::with_capacity(count);
-    let mut previous = 0i64;
-    for i in 0..count {
-        let residue = varint::unzigzag(number(&mut column, "an integer")?);
-        let base = match predictor {
-            0 => reference.and_then(|reference| reference.get(i)).copied().unwrap_or(0),
-            1 => previous,
-            _ => return Err(malformed("unknown predictor")),
-        };
-        previous = base.wrapping_add(residue);
-        out.push(previous);
+    let mut residue = || Ok::<_, ChunkError>(varint::unzigzag(number(&mut rest, "an integer")?));
+    match predictor {
+        0 => {
+            for item in items {
+                let value = reference(item).wrapping_add(residue()?);
+                put(item, value).ok_or(RANGE)?;
+            }
+        }
+        1 => {
+            let mut value = 0i64;
+            for item in items {
+                value = value.wrapping_add(residue()?);
+                put(item, value).ok_or(RANGE)?;
+            }
+        }
+        _ if items.is_empty() => {}
+        _ => return Err(malformed("unknown predictor")),
     }
-    finished(column, "bytes after an integer column")?;
-    Ok(out)
+    finished(rest, "bytes after an integer column")
 }
 
-fn narrow<T: TryFrom<i64>>(wide: Vec<i64>) -> Result<Vec<T>> {
-    wide.into_iter().map(|number| T::try_from(number).map_err(|_| malformed("an integer is out of range"))).collect()
+/// For [`integers`]: a number where it fits.
+fn narrow<T: TryFrom<i64>>(place: &mut T, number: i64) -> Option<()> {
+    *place = T::try_from(number).ok()?;
+    Some(())
+}
+
+/// The columns of the stats, in stored order: [`super::REFERENCE`] says which refers to which.
+fn stats(columns: &mut Columns<'_>, puts: usize) -> Result<Vec<RecordStat>> {
+    let mut all = vec![RecordStat::default(); puts];
+    let stats = &mut all[..];
+    integers(columns.next()?.0, stats, |_| 0, |stat, number| narrow(&mut stat.czxid, number))?;
+    integers(columns.next()?.0, stats, |stat| stat.czxid, |stat, number| narrow(&mut stat.mzxid, number))?;
+    integers(columns.next()?.0, stats, |stat| stat.czxid, |stat, number| narrow(&mut stat.pzxid, number))?;
+    integers(columns.next()?.0, stats, |_| 0, |stat, number| narrow(&mut stat.ctime, number))?;
+    integers(columns.next()?.0, stats, |stat| stat.ctime, |stat, number| narrow(&mut stat.mtime, number))?;
+    integers(columns.next()?.0, stats, |_| 0, |stat, number| narrow(&mut stat.version, number))?;
+    integers(columns.next()?.0, stats, |_| 0, |stat, number| narrow(&mut stat.cversion, number))?;
+    integers(columns.next()?.0, stats, |_| 0, |stat, number| narrow(&mut stat.aversion, number))?;
+    integers(columns.next()?.0, stats, |_| 0, |stat, number| narrow(&mut stat.ephemeral_owner, number))?;
+    Ok(all)
 }
 
 fn acls(mut lists: &[u8], position: usize) -> Result<Vec<Range<usize>>> {
@@ -234,27 +265,4 @@ fn values(mut lens: &[u8], mut blobs: &[u8], bytes: usize, position: usize, coun
     finished(lens, "bytes after the value lengths")?;
     finished(blobs, "bytes after the value ids")?;
     if at == end { Ok(out) } else { Err(malformed("bytes after the values")) }
-}
-
-fn zip_stats(columns: &[Vec<i64>; STAT_COLUMNS], puts: usize) -> Result<Vec<RecordStat>> {
-    const RANGE: ChunkError = malformed("a version is out of range");
-    let [czxid, mzxid, pzxid, ctime, mtime, version, cversion, aversion, owner] = columns;
-    let small =
-        |column: &Vec<i64>, i: usize| column.get(i).copied().and_then(|number| i32::try_from(number).ok()).ok_or(RANGE);
-    let wide = |column: &Vec<i64>, i: usize| column.get(i).copied().ok_or(RANGE);
-    (0..puts)
-        .map(|i| {
-            Ok(RecordStat {
-                czxid: wide(czxid, i)?,
-                mzxid: wide(mzxid, i)?,
-                pzxid: wide(pzxid, i)?,
-                ctime: wide(ctime, i)?,
-                mtime: wide(mtime, i)?,
-                version: small(version, i)?,
-                cversion: small(cversion, i)?,
-                aversion: small(aversion, i)?,
-                ephemeral_owner: wide(owner, i)?,
-            })
-        })
-        .collect()
 }

@@ -133,12 +133,14 @@ impl Chunk {
     }
 
     /// The key of entry `i`. Panics past the end, as a slice does.
+    #[inline]
     pub fn key(&self, i: usize) -> &[u8] {
         let start = if i == 0 { 0 } else { self.key_ends[i - 1] as usize };
         &self.keys[start..self.key_ends[i] as usize]
     }
 
     /// The record of entry `i`; `None` for a tombstone. Panics past the end, as a slice does.
+    #[inline]
     pub fn get(&self, i: usize) -> Option<RecordRef<'_>> {
         let key = self.key(i);
         let slot = if self.slots.is_empty() { i } else { self.slots[i] as usize };

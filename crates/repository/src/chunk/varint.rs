@@ -26,7 +26,32 @@ pub(super) fn unzigzag(number: u64) -> i64 {
 
 /// Takes an unsigned integer off the front. `None` where the input ends first, the number does not fit, or it was
 /// not written in its shortest form.
+#[inline]
 pub(super) fn take(input: &mut &[u8]) -> Option<u64> {
+    let &[first, ref rest @ ..] = *input else { return None };
+    if first < 0x80 {
+        *input = rest;
+        return Some(first.into());
+    }
+    let Some(word) = input.first_chunk::<8>().map(|word| u64::from_le_bytes(*word)) else { return take_slow(input) };
+    // The top bit of the last byte.
+    let last = (!word & 0x8080_8080_8080_8080).trailing_zeros();
+    if last == u64::BITS {
+        return take_slow(input);
+    }
+    let digits = word & (u64::MAX >> (63 - last)) & 0x7f7f_7f7f_7f7f_7f7f;
+    *input = &input[last as usize / 8 + 1..];
+    // Sevens of bits side by side: of two bytes each, then of four, then of all eight.
+    let pairs = digits & 0x007f_007f_007f_007f | (digits & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = pairs & 0x0000_3fff_0000_3fff | (pairs & 0x3fff_0000_3fff_0000) >> 2;
+    let number = fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4;
+    // A last byte of nothing is one too many.
+    (digits >> (last - 7) != 0).then_some(number)
+}
+
+/// As [`take`], of any length and with any number of bytes behind it.
+#[cold]
+fn take_slow(input: &mut &[u8]) -> Option<u64> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = input.split_first()?;
@@ -56,6 +81,11 @@ mod tests {
                 assert_eq!(u32::try_from(bytes.len()).unwrap(), len(number), "{number}");
                 assert_eq!(take(&mut bytes.as_slice()), Some(number));
                 assert_eq!(take(&mut &bytes[..bytes.len() - 1]), None);
+                for behind in [[0; 8], [0xff; 8]] {
+                    let all = [&bytes[..], &behind].concat();
+                    let mut input = &all[..];
+                    assert_eq!((take(&mut input), input), (Some(number), &behind[..]));
+                }
                 assert_eq!(zigzag(unzigzag(number)), number);
             }
         }
@@ -64,6 +94,13 @@ mod tests {
 
     #[test]
     fn overlong_and_overflowing_forms_are_refused() {
+        for len in 1..10 {
+            let mut overlong = vec![0x81; len];
+            overlong.push(0);
+            assert_eq!(take(&mut &overlong[..]), None);
+            overlong.extend([1; 8]);
+            assert_eq!(take(&mut &overlong[..]), None);
+        }
         assert_eq!(take(&mut &[0x80, 0][..]), None);
         assert_eq!(take(&mut &[0xff; 10][..]), None);
         assert_eq!(take(&mut &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2][..]), None);

@@ -67,12 +67,12 @@ pub(super) fn rewrite<K: BlobSink + ?Sized, S: BlobSource>(
     let mut sum = DigestSum::new(keys);
     let mut done = Rewritten { tables, digest: StateDigest::ZERO, nodes: 0, sessions: 0, raw_bytes: 0, lost };
     stack.for_each(&KeyRange::all(), |record| {
-        sum.add(&record);
+        sum.add(record);
         if session_of(record.key).is_some() {
             done.sessions = done.sessions.saturating_add(1);
         } else {
             done.nodes = done.nodes.saturating_add(1);
-            done.raw_bytes = done.raw_bytes.saturating_add(raw_bytes(&record));
+            done.raw_bytes = done.raw_bytes.saturating_add(raw_bytes(record));
         }
     })?;
     done.digest = sum.take();

@@ -71,8 +71,8 @@ async fn store_tables(
         let work = || {
             let stack = Stack::new(tables.clone(), session.reader(), keys);
             let (mut sum, mut count) = (DigestSum::new(keys), 0);
-            let add = |record: RecordRef<'_>| {
-                sum.add(&record);
+            let add = |record: &RecordRef<'_>| {
+                sum.add(record);
                 count += 1;
             };
             stack.for_each(&KeyRange::all(), add).unwrap();
@@ -136,7 +136,7 @@ async fn content(repository: &Repository, id: SnapshotId) -> BTreeMap<Vec<u8>, R
     let mut all = BTreeMap::new();
     outside(|| {
         let stack = Stack::new(manifest.tables(), reader, repository.identity());
-        let add = |record: RecordRef<'_>| {
+        let add = |record: &RecordRef<'_>| {
             all.insert(record.key.to_vec(), record.to_owned());
         };
         stack.for_each(&KeyRange::all(), add).unwrap();

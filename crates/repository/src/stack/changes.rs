@@ -155,17 +155,17 @@ impl<S: BlobSource, R: SortedRecords + ?Sized> Comparison<'_, '_, S, R> {
             if at < range.end && order.is_eq() {
                 let new = self.records.record(at, &mut scratch);
                 let stored = RecordRef { value: new.value.stored(self.stack.keys()), ..new };
-                if stored != old {
-                    (self.visit)(Some(old), Some(new));
+                if stored != *old {
+                    (self.visit)(Some(*old), Some(new));
                     changes.updated += 1;
-                    changes.digest_delta = changes.digest_delta.minus(hasher.hash(&old)).plus(hasher.hash(&stored));
+                    changes.digest_delta = changes.digest_delta.minus(hasher.hash(old)).plus(hasher.hash(&stored));
                     changes.entries.push(ChangeEntry::Put(at));
                 }
                 at += 1;
             } else {
-                (self.visit)(Some(old), None);
+                (self.visit)(Some(*old), None);
                 changes.deleted += 1;
-                changes.digest_delta = changes.digest_delta.minus(hasher.hash(&old));
+                changes.digest_delta = changes.digest_delta.minus(hasher.hash(old));
                 changes.entries.push(ChangeEntry::Delete(old.key.into()));
             }
         })?;

@@ -99,7 +99,7 @@ impl Block {
                     differences.push((Some(gone), None));
                 }
                 match old.next_if(|old| old.key.as_ref().cmp(record.key) == Ordering::Equal) {
-                    Some(same) if same.as_ref() == record => {}
+                    Some(same) if same.as_ref() == *record => {}
                     other => differences.push((other, Some(record.to_owned()))),
                 }
             })?;

@@ -107,7 +107,7 @@ impl<'a, S: BlobSource> Stack<'a, S> {
     }
 
     /// Calls `visit` with every record of a range, in key order.
-    pub fn for_each(&self, range: &KeyRange, mut visit: impl FnMut(RecordRef<'_>)) -> Result<(), TableError> {
+    pub fn for_each(&self, range: &KeyRange, mut visit: impl FnMut(&RecordRef<'_>)) -> Result<(), TableError> {
         let scan = self.scan(range)?;
         let mut reader = scan.reader(&self.source);
         for i in 0..scan.stretches().len() {

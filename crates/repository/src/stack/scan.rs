@@ -207,9 +207,9 @@ impl<S: BlobSource + ?Sized> StretchReader<'_, S> {
     }
 
     /// Calls `visit` with every record of stretch `i`, merged, in key order.
-    pub fn read(&mut self, i: usize, visit: &mut impl FnMut(RecordRef<'_>)) -> Result<(), TableError> {
+    pub fn read(&mut self, i: usize, visit: &mut impl FnMut(&RecordRef<'_>)) -> Result<(), TableError> {
         self.read_entries(i, &mut |chunk, at| {
-            if let Some(record) = chunk.get(at) {
+            if let Some(record) = &chunk.get(at) {
                 visit(record);
             }
         })

@@ -76,9 +76,8 @@ fn decode_stat(reader: &mut Reader<'_>) -> Result<Stat, JuteError> {
     })
 }
 
-/// A stat as files have it.
-pub(crate) fn encode_stat(stat: &Stat) -> [u8; STAT_BYTES] {
-    let mut bytes = [0; STAT_BYTES];
+/// Writes a stat as files have it.
+pub(crate) fn put_stat(stat: &Stat, bytes: &mut [u8; STAT_BYTES]) {
     bytes[..8].copy_from_slice(&stat.czxid.0.to_be_bytes());
     bytes[8..16].copy_from_slice(&stat.mzxid.0.to_be_bytes());
     bytes[16..24].copy_from_slice(&stat.ctime.to_be_bytes());
@@ -88,5 +87,4 @@ pub(crate) fn encode_stat(stat: &Stat) -> [u8; STAT_BYTES] {
     bytes[40..44].copy_from_slice(&stat.aversion.to_be_bytes());
     bytes[44..52].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
     bytes[52..].copy_from_slice(&stat.pzxid.0.to_be_bytes());
-    bytes
 }

@@ -8,7 +8,7 @@ use foldhash::quality::RandomState;
 
 use super::read_back::Piece;
 use super::{SnapWriteError, WriteLimits, check_size};
-use crate::file_snap::encode_stat;
+use crate::file_snap::put_stat;
 use crate::jute::{self, Reader};
 use crate::key;
 use crate::path::{self, PathProblem};
@@ -109,7 +109,7 @@ impl PartWriter {
     pub fn node(&mut self, node: &NodeRef<'_>) -> Result<(), SnapWriteError> {
         let NodeRef { path, data, acl, stat } = *node;
         let limits = self.tables.limits;
-        let parent = checked_parent(path)?;
+        let place = self.place(path)?;
         check_size("path", path, path.len(), limits)?;
         check_size("data", path, data.map_or(0, <[u8]>::len), limits)?;
         let owner = stat.ephemeral_owner;
@@ -119,9 +119,9 @@ impl PartWriter {
         let Some(acl) = acl.and_then(|acl| self.acl_id(acl)) else {
             return Err(SnapWriteError::UnknownAcl { path: path.to_vec() });
         };
-        self.mark(path, parent);
-        let stat = encode_stat(&stat);
-        self.buffer.ustring(Some(path)).buffer(data).i64(acl).raw(&stat);
+        self.mark(path, place);
+        self.buffer.ustring(Some(path)).buffer(data).i64(acl);
+        put_stat(&stat, self.buffer.room());
         Ok(())
     }
 
@@ -145,27 +145,39 @@ impl PartWriter {
         self.marks.last.clone()
     }
 
-    fn mark(&mut self, path: &[u8], parent: Option<&[u8]>) {
+    /// Where a path belongs, seen from the last node.
+    fn place(&self, path: &[u8]) -> Result<Place, SnapWriteError> {
+        let upto_name = self.last_parent.saturating_add(1);
+        if let (Some(last), Some((parent, name))) = (self.marks.last.get(..upto_name), path.split_at_checked(upto_name))
+            && last == parent
+            && path::is_plain(name)
+        {
+            return Ok(Place::Sibling);
+        }
+        Ok(checked_parent(path)?.map_or(Place::Root, |parent| Place::Below(parent.len())))
+    }
+
+    fn mark(&mut self, path: &[u8], place: Place) {
         let marks = &mut self.marks;
         let is_first = marks.paths.is_empty();
         if is_first {
             marks.first.extend_from_slice(path);
         }
-        match parent {
-            // Siblings mostly follow each other.
-            Some(parent)
-                if !is_first && marks.last.get(..self.last_parent) == Some(parent) && !marks.last.is_empty() =>
-            {
-                marks.in_order &= *marks.last < *path;
+        let mut same = 0;
+        match place {
+            Place::Sibling => {
+                same = self.last_parent.saturating_add(1);
+                marks.in_order &= marks.last.get(same..) < path.get(same..);
             }
-            Some(parent) => {
+            Place::Below(len) => {
+                let parent = path.get(..len).unwrap_or_default();
                 marks.parents.push((marks.paths.len(), self.tables.hash.hash_one(parent)));
-                self.last_parent = parent.len();
+                self.last_parent = len;
             }
-            None => marks.in_order &= is_first,
+            Place::Root => marks.in_order &= is_first,
         }
-        marks.last.clear();
-        marks.last.extend_from_slice(path);
+        marks.last.truncate(same);
+        marks.last.extend_from_slice(path.get(same..).unwrap_or_default());
         self.marks.paths.push(self.tables.hash.hash_one(path));
         let [zookeeper, quota] = &mut self.marks.reserved;
         *zookeeper |= path == path::ZOOKEEPER;
@@ -182,6 +194,17 @@ impl PartWriter {
             }
         }
     }
+}
+
+/// Where a node belongs.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// It is the root.
+    Root,
+    /// Beside the last one, as siblings mostly follow each other.
+    Sibling,
+    /// Below a node whose path is the first so many bytes of its own.
+    Below(usize),
 }
 
 /// The parent's path, `None` for the root.
