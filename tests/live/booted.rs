@@ -66,7 +66,7 @@ fn below(seen: &Seen, path: &[u8]) -> Seen {
 on_every_version!(a_server_boots_each_snapshot_with_every_stat);
 
 fn a_server_boots_each_snapshot_with_every_stat(version: &str) {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let repository = Repository::new();
     let mut server = Server::start(version, setup()).unwrap();
     let mut client = Client::connect(version, &server.address()).unwrap();
@@ -277,7 +277,7 @@ on_oldest_and_newest!(a_subtree_boots);
 
 /// A subtree with its ancestors is a tree that a server starts from.
 fn a_subtree_boots(version: &str) {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let repository = Repository::new();
     let mut server = Server::start(version, setup()).unwrap();
     let mut client = Client::connect(version, &server.address()).unwrap();
@@ -305,7 +305,7 @@ fn a_subtree_boots(version: &str) {
 /// What the server to be would delete at its start is refused before anything is written.
 #[test]
 fn a_version_that_would_lose_nodes_is_refused_early() {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let repository = Repository::new();
     let mut server = Server::start("3.9.4", setup()).unwrap();
     let mut client = Client::connect("3.9.4", &server.address()).unwrap();

@@ -54,7 +54,7 @@ fn as_seen(data: Option<&[u8]>, stat: &NodeStat, acl: &AclList) -> ClientNode {
 on_every_version!(what_it_reads_is_what_the_official_client_sees);
 
 fn what_it_reads_is_what_the_official_client_sees(version: &str) {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();
     java.workload(300).unwrap();
@@ -92,7 +92,7 @@ fn what_it_reads_is_what_the_official_client_sees(version: &str) {
 #[case("3.6.4")]
 #[case("3.9.4")]
 fn every_write_is_the_right_one(#[case] version: &str) {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let server = Server::start(version, extended()).unwrap();
     let modern = at_least(version, 5);
     run(async {
@@ -167,7 +167,7 @@ fn every_write_is_the_right_one(#[case] version: &str) {
 
 #[test]
 fn a_lost_connection_is_made_again_with_session_credentials_and_watches() {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let server = Server::start("3.9.4", Setup::default()).unwrap();
     run(async {
         let client = Client::connect(options(&[server.address()])).await.unwrap();

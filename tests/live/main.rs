@@ -3,8 +3,8 @@
 //!
 //! [`stores`] has the repository on object-store servers instead, from `tests/live/fetch-stores.sh`.
 //!
-//! Servers come from `tests/live/fetch-zookeeper.sh`; without them these tests fail. At most two Java processes
-//! run at a time (a server and its client), more only where an ensemble is the point: all tests here take turns.
+//! Servers come from `tests/live/fetch-zookeeper.sh`; without them these tests fail. All tests here take turns ([`turn`]): two
+//! with one server each and its client at a time, or one alone.
 //! `ZOOARK_TEST_LONG=1` runs the same assertions at full sizes.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]

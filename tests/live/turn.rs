@@ -1,11 +1,63 @@
-//! One test at a time: several JVMs on two cores would only time each other out.
+//! Two tests at a time at most, and one where an ensemble or a pause is the point: more JVMs on two cores would only time each
+//! other out.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-static TURN: Mutex<()> = Mutex::new(());
+/// What all tests together may take.
+const ROOM: usize = 2;
 
-/// Waits for this test's turn, and holds it.
-pub fn take() -> MutexGuard<'static, ()> {
-    // Another test's failure is no reason not to run.
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+static TURNS: Turns = Turns { state: Mutex::new(State { free: ROOM, next: 0, served: 0 }), moved: Condvar::new() };
+
+struct Turns {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+struct State {
+    free: usize,
+    /// The number of who comes next, and of who is let in next.
+    next: u64,
+    served: u64,
+}
+
+/// Held while a test runs.
+pub struct Turn(usize);
+
+/// Waits for this test's turn: it runs alone.
+pub fn take() -> Turn {
+    TURNS.take(ROOM)
+}
+
+/// Waits for this test's turn: another may run beside it. For tests with one server, which measure no time.
+pub fn beside_another() -> Turn {
+    TURNS.take(1)
+}
+
+impl Turns {
+    /// First come, first served: who wants to be alone is not passed by.
+    fn take(&self, room: usize) -> Turn {
+        let mut state = self.lock();
+        let number = state.next;
+        state.next += 1;
+        while state.served != number || state.free < room {
+            state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.free -= room;
+        state.served += 1;
+        drop(state);
+        self.moved.notify_all();
+        Turn(room)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Another test's failure is no reason not to run.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        TURNS.lock().free += self.0;
+        TURNS.moved.notify_all();
+    }
 }
