@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use foldhash::quality::RandomState;
 
-use super::read_back::Piece;
+use super::read_back::{Piece, STEP_BYTES, Summed};
 use super::{SnapWriteError, WriteLimits, check_size};
 use crate::file_snap::put_stat;
 use crate::jute::{self, Reader};
@@ -58,6 +58,8 @@ impl PartMaker {
 pub struct PartWriter {
     tables: Arc<Tables>,
     buffer: jute::Writer,
+    /// Of what is in the buffer, but for the last [`STEP_BYTES`].
+    sum: Summed,
     last_acl: Option<(AclList, i64)>,
     /// How long the parent's path is within the last node's.
     last_parent: usize,
@@ -102,7 +104,8 @@ impl PartWriter {
     pub(super) fn new(tables: Arc<Tables>) -> Self {
         let spare = tables.spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let (bytes, marks) = spare.unwrap_or_default();
-        Self { tables, buffer: jute::Writer::onto(bytes), last_acl: None, last_parent: 0, marks }
+        let (buffer, sum) = (jute::Writer::onto(bytes), Summed::default());
+        Self { tables, buffer, sum, last_acl: None, last_parent: 0, marks }
     }
 
     /// Appends a node. That its parent is there is checked when the part is appended to the file.
@@ -122,7 +125,14 @@ impl PartWriter {
         self.mark(path, place);
         self.buffer.ustring(Some(path)).buffer(data).i64(acl);
         put_stat(&stat, self.buffer.room());
+        if self.bytes().saturating_sub(self.sum.len()) >= STEP_BYTES {
+            self.sum_up();
+        }
         Ok(())
+    }
+
+    fn sum_up(&mut self) {
+        self.sum.add(self.buffer.bytes().get(self.sum.len()..).unwrap_or_default());
     }
 
     /// Bytes gathered.
@@ -132,8 +142,9 @@ impl PartWriter {
 
     /// What was gathered; the writer starts anew.
     pub fn finish(&mut self) -> Part {
+        self.sum_up();
         let bytes = std::mem::take(&mut self.buffer).into_bytes();
-        Part { piece: Piece::of(&bytes), bytes, marks: std::mem::take(&mut self.marks) }
+        Part { piece: std::mem::take(&mut self.sum).piece(), bytes, marks: std::mem::take(&mut self.marks) }
     }
 
     pub(super) const fn marks(&self) -> &Marks {

@@ -1,6 +1,7 @@
 //! Reading a written file back: piece by piece on all processors, in the memory of a few pieces. Every piece must have
 //! the checksum that it had in memory.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -16,6 +17,9 @@ use crate::jute::{JuteError, Reader};
 /// Largest prime below 2^16: Adler-32's modulus.
 const ADLER_MODULUS: u64 = 65_521;
 
+/// Bytes summed up at once, while they are still in the processor's cache.
+pub(super) const STEP_BYTES: usize = 128 << 10;
+
 /// A stretch of the file that was written in one go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Piece {
@@ -25,9 +29,38 @@ pub(super) struct Piece {
 
 impl Piece {
     pub(super) fn of(bytes: &[u8]) -> Self {
-        let mut adler = Adler32::new();
-        adler.write(bytes);
-        Self { len: bytes.len() as u64, adler: adler.finish() }
+        let mut sum = Summed::default();
+        sum.add(bytes);
+        sum.piece()
+    }
+}
+
+/// The bytes of a piece so far.
+#[derive(Default)]
+pub(super) struct Summed {
+    adler: Adler32,
+    len: usize,
+}
+
+impl fmt::Debug for Summed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.piece().fmt(f)
+    }
+}
+
+impl Summed {
+    pub(super) fn add(&mut self, bytes: &[u8]) {
+        self.adler.write(bytes);
+        self.len = self.len.saturating_add(bytes.len());
+    }
+
+    /// How many there are.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn piece(&self) -> Piece {
+        Piece { len: self.len as u64, adler: self.adler.finish() }
     }
 }
 
@@ -90,18 +123,21 @@ pub fn read_back(file: &File, written: &Written) -> Result<(), ReadBackError> {
     if len != offset {
         return Err(ReadBackError::Bytes { offset: offset.min(len) });
     }
-    pieces.par_iter().try_for_each_init(Vec::new, |buffer, &(offset, piece)| check(file, offset, piece, buffer))
+    let buffer = || vec![0; STEP_BYTES];
+    pieces.par_iter().try_for_each_init(buffer, |buffer, &(offset, piece)| check(file, offset, piece, buffer))
 }
 
-fn check(file: &File, offset: u64, piece: Piece, buffer: &mut Vec<u8>) -> Result<(), ReadBackError> {
-    // As long as what was in memory when it was written.
-    let len = usize::try_from(piece.len).unwrap_or(usize::MAX);
-    if buffer.len() < len {
-        buffer.resize(len, 0);
+fn check(file: &File, offset: u64, piece: Piece, buffer: &mut [u8]) -> Result<(), ReadBackError> {
+    let mut sum = Summed::default();
+    let mut left = usize::try_from(piece.len).unwrap_or(usize::MAX);
+    while left > 0 {
+        let len = left.min(buffer.len());
+        let bytes = buffer.get_mut(..len).unwrap_or_default();
+        file.read_exact_at(bytes, offset.saturating_add(sum.len() as u64))?;
+        sum.add(bytes);
+        left = left.saturating_sub(len);
     }
-    let bytes = buffer.get_mut(..len).unwrap_or_default();
-    file.read_exact_at(bytes, offset)?;
-    if Piece::of(bytes) == piece { Ok(()) } else { Err(ReadBackError::Bytes { offset }) }
+    if sum.piece() == piece { Ok(()) } else { Err(ReadBackError::Bytes { offset }) }
 }
 
 type RawNode<'a> = (&'a [u8], Option<&'a [u8]>, &'a [u8; STAT_BYTES]);
