@@ -53,7 +53,8 @@ def render(name="zooark", chart=CHART, values=(), sets=()):
     docs = [doc for doc in yaml.safe_load_all(done.stdout) if doc]
     if MANIFESTS:
         typed = subprocess.run([MANIFESTS], input=done.stdout, capture_output=True, text=True, env=ENVIRONMENT)
-        check(typed.stdout == f"{len(docs)}\n", f"{values} {sets}: the objects are what Kubernetes knows: {typed.stderr}")
+        known = typed.returncode == 0 and typed.stdout == f"{len(docs)}\n"
+        check(known, f"{values} {sets}: the objects are what Kubernetes knows: {typed.stderr}")
     return docs, done.stdout
 
 
