@@ -114,7 +114,7 @@ fn a_server_that_compresses_its_files_hands_them_out_so(#[case] method: &str) {
 /// A superuser, the owner of `/`, and nobody else; and once in an interval.
 #[test]
 fn who_may_not_and_who_asks_too_often_is_told_what_to_do() {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let once = Setup { admin: true, ..Setup::default() }
         .property(format!("zookeeper.admin.rateLimiterIntervalInMS={}", i32::MAX));
     let server = Server::start(VERSION, once).unwrap();

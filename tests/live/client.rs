@@ -200,7 +200,7 @@ fn a_lost_connection_is_made_again_with_session_credentials_and_watches() {
 
 #[test]
 fn an_expired_session_is_told_and_replaced() {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let mut server = Server::start("3.9.4", Setup::default()).unwrap();
     run(async {
         let short = ConnectOptions { session_time_out: Duration::from_secs(2), ..options(&[server.address()]) };
@@ -261,7 +261,7 @@ fn another_server_takes_over_when_one_dies() {
 
 #[test]
 fn what_cannot_work_is_said_with_its_cause() {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let server = Server::start("3.9.4", Setup::default()).unwrap();
     run(async {
         let nobody = format!("127.0.0.1:{}", free_port().unwrap());

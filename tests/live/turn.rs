@@ -21,6 +21,7 @@ struct State {
 }
 
 /// Held while a test runs.
+#[must_use = "a turn ends when it is dropped"]
 pub struct Turn(usize);
 
 /// Waits for this test's turn: it runs alone.
@@ -28,7 +29,7 @@ pub fn take() -> Turn {
     TURNS.take(ROOM)
 }
 
-/// Waits for this test's turn: another may run beside it. For tests with one server, which measure no time.
+/// Waits for this test's turn: another may run beside it. For tests with one server, in which nothing hangs on who is quicker.
 pub fn beside_another() -> Turn {
     TURNS.take(1)
 }

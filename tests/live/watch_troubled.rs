@@ -51,7 +51,7 @@ fn create(server: &Server, path: &str, acl: &AclList) -> i64 {
 /// What changed while the store was away is in the first snapshot after it is back.
 #[test]
 fn a_store_that_is_away_for_a_while_is_waited_for() {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let server = server_with_nodes(20);
     let home = program();
     let source = format!("zk://{}", server.address());
@@ -82,7 +82,7 @@ fn watch_one_more(watch: &Watch, server: &Server) -> Value {
 /// of 3.9.4 tells nobody of a node that he may not read, so it is the next scan that finds it.
 #[test]
 fn what_may_not_be_read_is_said_each_time() {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let server = server_with_nodes(20);
     let home = program();
     let source = format!("zk://{}", server.address());
@@ -122,7 +122,7 @@ fn what_may_not_be_read_is_said_each_time() {
 /// Most nodes went at once: that snapshot is suspect, and somebody has to decide.
 #[test]
 fn a_wiped_ensemble_ends_it() {
-    let _turn = turn::take();
+    let _turn = turn::beside_another();
     let server = server_with_nodes(200);
     let home = program();
     let source = format!("zk://{}", server.address());

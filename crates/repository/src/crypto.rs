@@ -7,13 +7,14 @@
 //! A repository without encryption has the same layout: the bytes are not enciphered, the tag is a public keyed hash,
 //! the wrapped key is zero. Damage is detected the same way; forgery, of course, is not.
 
+mod xchacha;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chacha20poly1305::aead::AeadInOut;
-use chacha20poly1305::{KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use self::xchacha::XChaCha20Poly1305;
 use crate::codec::ObjectKind;
 use crate::ids::{BlobId, BlobKind, IdentityKeys, RepositoryId};
 
@@ -84,7 +85,7 @@ pub(crate) fn fill_random(bytes: &mut [u8]) -> Result<(), CryptoError> {
 #[derive(Clone)]
 enum Cipher {
     Plain,
-    XChaCha(Box<XChaCha20Poly1305>),
+    XChaCha(XChaCha20Poly1305),
 }
 
 /// The key of one object.
@@ -119,7 +120,7 @@ impl ObjectKey {
 
 impl Cipher {
     fn keyed(key: &SecretKey) -> Self {
-        Self::XChaCha(Box::new(XChaCha20Poly1305::new(&key.0.into())))
+        Self::XChaCha(XChaCha20Poly1305::new(key))
     }
 
     fn seal(&self, aad: &[u8], bytes: &mut Vec<u8>) -> Result<(), CryptoError> {
@@ -130,10 +131,7 @@ impl Cipher {
         fill_random(nonce)?;
         let tag: [u8; TAG_LEN] = match self {
             Self::Plain => plain_tag(aad, nonce, body),
-            Self::XChaCha(cipher) => cipher
-                .encrypt_inout_detached(&XNonce::from(*nonce), aad, body.into())
-                .map_err(|_| CryptoError::Forged)?
-                .into(),
+            Self::XChaCha(cipher) => cipher.seal(nonce, aad, body).map_err(|_| CryptoError::Forged)?,
         };
         bytes.extend_from_slice(&tag);
         Ok(())
@@ -146,15 +144,11 @@ impl Cipher {
         let Some((nonce, body, tag)) = parts else {
             return Err(CryptoError::TooShort { len: sealed.len() });
         };
-        let mut plain = body.to_vec();
         match self {
-            Self::Plain if plain_tag(aad, nonce, body) == *tag => {}
-            Self::Plain => return Err(CryptoError::Forged),
-            Self::XChaCha(cipher) => cipher
-                .decrypt_inout_detached(&XNonce::from(*nonce), aad, plain.as_mut_slice().into(), &Tag::from(*tag))
-                .map_err(|_| CryptoError::Forged)?,
+            Self::Plain if plain_tag(aad, nonce, body) == *tag => Ok(body.to_vec()),
+            Self::Plain => Err(CryptoError::Forged),
+            Self::XChaCha(cipher) => cipher.open(nonce, aad, body, tag).map_err(|_| CryptoError::Forged),
         }
-        Ok(plain)
     }
 }
 
