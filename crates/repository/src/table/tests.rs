@@ -1,8 +1,11 @@
 use std::ops::Range;
+use std::sync::Mutex;
+
+use bytes::Bytes;
 
 use super::*;
-use crate::blobs::{BlobSource, MemoryBlobs};
-use crate::ids::IdentityKeys;
+use crate::blobs::{BlobError, BlobSource, MemoryBlobs};
+use crate::ids::{BlobId, BlobKind, IdentityKeys};
 use crate::record::{Record, Value};
 use crate::test_records::{key, tree};
 
@@ -88,8 +91,8 @@ fn empty_and_single_tables() {
     assert_eq!(leaves(&blobs, &one.root, &KeyRange::all()).len(), 1);
 }
 
-#[test]
-fn very_long_keys_still_make_a_tree() {
+/// A tree of several levels: its keys are so long that few of them fit into a node.
+fn built_high() -> (MemoryBlobs, BuiltTable, Vec<Record>) {
     let mut records = tree(2, 40);
     for (i, record) in records.iter_mut().enumerate() {
         let mut key = vec![b'k'; 300_000];
@@ -97,7 +100,45 @@ fn very_long_keys_still_make_a_tree() {
         record.key = key.into();
     }
     let (blobs, table) = built(&records);
+    assert!(table.root.height > 2, "{}", table.root.height);
+    (blobs, table, records)
+}
+
+#[test]
+fn very_long_keys_still_make_a_tree() {
+    let (blobs, table, _) = built_high();
     assert_eq!(leaves(&blobs, &table.root, &KeyRange::all()).len(), 40);
+}
+
+/// Blobs, and what was asked for ahead.
+struct Ahead<'b> {
+    blobs: &'b MemoryBlobs,
+    wanted: Mutex<Vec<BlobId>>,
+}
+
+impl BlobSource for Ahead<'_> {
+    fn get(&self, id: &BlobId, kind: BlobKind) -> Result<Bytes, BlobError> {
+        self.blobs.get(id, kind)
+    }
+
+    fn prefetch(&self, ids: &[(BlobId, BlobKind)]) {
+        self.wanted.lock().unwrap().extend(ids.iter().map(|(id, _)| *id));
+    }
+}
+
+#[test]
+fn only_nodes_that_are_read_are_fetched_ahead() {
+    let (blobs, table, records) = built_high();
+    // What is alone is fetched when it is read.
+    let some = KeyRange { start: records[10].key.to_vec(), end: Some(records[21].key.to_vec()) };
+    for (range, ahead) in [(KeyRange::all(), true), (some, true), (KeyRange::only(&records[21].key), false)] {
+        let source = Ahead { blobs: &blobs, wanted: Mutex::default() };
+        let mut nodes = Vec::new();
+        read_leaves(&source, &table.root, &range, &mut |id| nodes.push(id)).unwrap();
+        let wanted = source.wanted.into_inner().unwrap();
+        assert!(wanted.iter().all(|id| nodes.contains(id)), "{wanted:?} of {nodes:?}");
+        assert_eq!(!wanted.is_empty(), ahead);
+    }
 }
 
 #[test]
