@@ -22,6 +22,9 @@ const PIECES_PER_THREAD: usize = 32;
 /// Most stretches of a piece, each about 64 KiB: pieces wait in memory for their turn.
 const MOST_STRETCHES: usize = 16;
 
+/// Pieces that are fetched before their turn.
+const PIECES_AHEAD: usize = 8;
+
 /// Pieces of a list of paths per thread.
 const LOOKUPS_PER_THREAD: usize = 8;
 
@@ -119,7 +122,12 @@ impl<'r> SnapshotTree<'r> {
         let scan = self.stack.scan(&KeyRange::all())?;
         let parts = (pipeline::threads() * PIECES_PER_THREAD).max(scan.stretches().len().div_ceil(MOST_STRETCHES));
         let pieces = scan.parts(parts);
-        let work = |index: usize| work(&PieceReader { tree: self, scan: &scan, stretches: pieces[index].clone() });
+        let fetch = |piece: &Range<usize>| scan.reader(self.stack.source()).prefetch(piece.clone());
+        pieces.iter().take(PIECES_AHEAD).for_each(fetch);
+        let work = |index: usize| {
+            pieces.iter().skip(index + PIECES_AHEAD).take(1).for_each(fetch);
+            work(&PieceReader { tree: self, scan: &scan, stretches: pieces[index].clone() })
+        };
         pipeline::in_order(pieces.len(), work, take)
     }
 
@@ -192,7 +200,6 @@ impl<'t, 'r> PieceReader<'t, 'r> {
     /// Calls `visit` with each record of the piece, in key order.
     pub fn read(&self, visit: &mut VisitRecord<'_>) -> Result<(), EngineError> {
         let mut reader = self.scan.reader(self.tree.stack.source());
-        reader.prefetch(self.stretches.clone());
         for stretch in self.stretches.clone() {
             let mut failed = None;
             let read: Result<(), TableError> = reader.read(stretch, &mut |record| {

@@ -37,6 +37,7 @@ pub struct BlobReader {
     damaged: Arc<Mutex<HashSet<PackId>>>,
     /// See [`Self::for_summing_up`].
     sums_up: bool,
+    leaves_past_cache: bool,
 }
 
 #[derive(Debug)]
@@ -99,7 +100,14 @@ impl Drop for EndOnDrop {
 impl BlobReader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         let ahead = Ahead { ranges: Mutex::default(), room: Arc::new(Semaphore::new(AHEAD as usize)) };
-        Self { shared, ahead: Arc::new(ahead), listed: Arc::default(), damaged: Arc::default(), sums_up: false }
+        Self {
+            shared,
+            ahead: Arc::new(ahead),
+            listed: Arc::default(),
+            damaged: Arc::default(),
+            sums_up: false,
+            leaves_past_cache: false,
+        }
     }
 
     /// For who reads every record and compares their sum with the snapshot's state digest: that says more than the ids of the
@@ -108,10 +116,12 @@ impl BlobReader {
     /// Where nothing is encrypted anybody can seal, and sums can be forged with patience: there, leaves are hashed.
     ///
     /// Leaves that the cache lacks are not put into it: a whole tree would cost a restore a third of its time, and push out
-    /// what smaller questions are answered from.
+    /// what smaller questions are answered from. Where the store is a disk of this host they are not looked for there either: many
+    /// rows of the cache take longer than a stretch of a pack.
     #[must_use]
     pub fn for_summing_up(self) -> Self {
-        Self { sums_up: true, ..self }
+        let leaves_past_cache = self.shared.store.is_near();
+        Self { sums_up: true, leaves_past_cache, ..self }
     }
 
     fn keep(&self, id: &BlobId, kind: BlobKind, wrapped: &WrappedKey, sealed: Bytes) {
@@ -271,7 +281,9 @@ impl BlobSource for BlobReader {
             let at_hand = self.shared.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
             let mut seen = HashSet::new();
             for (id, kind) in ids {
-                if running.contains_key(id) || at_hand.has(id) || !seen.insert(*id) || self.shared.cache.has_blob(id) {
+                let past_cache = self.leaves_past_cache && *kind == BlobKind::Leaf;
+                let at_hand = || at_hand.has(id) || !past_cache && self.shared.cache.has_blob(id);
+                if running.contains_key(id) || !seen.insert(*id) || at_hand() {
                     continue;
                 }
                 if let Some((at, wrapped)) = self.located(id, *kind) {

@@ -54,6 +54,10 @@ pub trait Driver: std::fmt::Debug + Send + Sync + 'static {
     fn list<'a>(&'a self, prefix: &'a str) -> BoxStream<'a, Result<ObjectInfo, StoreError>>;
     /// Deletes an object; an absent one is no error.
     fn delete<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), StoreError>>;
+    /// Whether reading is as quick as from a disk of this host.
+    fn is_near(&self) -> bool {
+        false
+    }
     /// Size and time of an object.
     fn head<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>>;
 }

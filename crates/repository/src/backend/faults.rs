@@ -269,6 +269,10 @@ impl Driver for Unreliable {
         self.around(Operation::Delete, path, Some(()), self.inner.delete(path)).boxed()
     }
 
+    fn is_near(&self) -> bool {
+        self.inner.is_near()
+    }
+
     fn head<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
         self.around(Operation::Head, path, None, self.inner.head(path)).boxed()
     }

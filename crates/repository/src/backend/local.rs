@@ -29,6 +29,10 @@ const CLAIM: &str = ".claim-";
 /// A claim is held for one rename; one this old belongs to a writer that died.
 const CLAIM_AGE: Duration = Duration::from_mins(10);
 
+/// What `statfs(2)` calls ext2 to ext4, XFS, Btrfs, F2FS, ZFS, tmpfs and overlayfs. Directories of other hosts have other numbers.
+const LOCAL_FILE_SYSTEMS: [u32; 7] =
+    [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010, 0x2fc1_2fc1, 0x0102_1994, 0x794c_7630];
+
 /// A place where a test may let the process die.
 #[cfg(not(any(test, feature = "conformance")))]
 fn step(_: &str, _: &Path) {}
@@ -108,6 +112,11 @@ impl Driver for LocalDirectory {
 
     fn delete<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<(), StoreError>> {
         self.run(Operation::Delete, path, |root, path| delete(&root.join(path)))
+    }
+
+    fn is_near(&self) -> bool {
+        let found = rustix::fs::statfs(self.root.as_path());
+        found.is_ok_and(|found| u32::try_from(found.f_type).is_ok_and(|kind| LOCAL_FILE_SYSTEMS.contains(&kind)))
     }
 
     fn head<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<ObjectInfo, StoreError>> {
@@ -378,6 +387,14 @@ mod tests {
         File::options().write(true).open(&claim).unwrap().set_modified(old).unwrap();
         rename_under_claim(&ours, &target, root.path()).unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"ours");
+    }
+
+    #[test]
+    fn a_disk_of_this_host_is_near() {
+        let root = tempfile::tempdir().unwrap();
+        for (folder, near) in [(root.path(), true), (Path::new("/proc"), false), (&root.path().join("none"), false)] {
+            assert_eq!(LocalDirectory::new(folder.to_owned()).is_near(), near, "{}", folder.display());
+        }
     }
 
     #[test]

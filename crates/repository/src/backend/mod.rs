@@ -110,6 +110,11 @@ impl Store {
         &self.inner.identity
     }
 
+    /// Whether reading is as quick as from a disk of this host, and may be.
+    pub fn is_near(&self) -> bool {
+        self.inner.download.is_none() && self.inner.driver.is_near()
+    }
+
     /// Requests and bytes so far, over all clones.
     pub fn counters(&self) -> Counters {
         self.inner.tally.read()

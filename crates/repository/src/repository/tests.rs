@@ -421,6 +421,36 @@ async fn who_sums_up_leaves_the_cache_as_it_is() {
     assert!(repository.shared.cache.has_blob(&leaf));
 }
 
+/// From a disk of this host a whole tree is read as it lies there, though the cache has it; and from the cache if it is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sums_up_reads_a_near_store_itself() {
+    let root = tempfile::tempdir().unwrap();
+    let limited = StoreOptions { limit_download: Some(1 << 20), ..StoreOptions::default() };
+    let open =
+        |name: &str, options: &StoreOptions| Store::open(root.path().join(name).to_str().unwrap(), options).unwrap();
+    let near = open("near", &StoreOptions::default());
+    for (store, requests) in [(near, 1), (open("slowed", &limited), 0), (Store::memory(), 0)] {
+        let done = back_up(&new_repository(&store, &CacheOptions::none()).await, "one").await;
+        let repository = reopen(&store, &CacheOptions::at(&root.path().join("cache"))).await;
+        let reader = repository.reader(&[&done.manifest]).await.unwrap();
+        let leaf = repository.identity().blob_id(BlobKind::Leaf, b"one");
+        assert_eq!(get(&reader, leaf).unwrap(), "one");
+        assert!(repository.shared.cache.has_blob(&leaf));
+        let summing = reader.for_summing_up();
+        let read = || {
+            summing.prefetch(&[(leaf, BlobKind::Leaf)]);
+            get(&summing, leaf).unwrap()
+        };
+        let before = store.counters();
+        assert_eq!(read(), "one");
+        assert_eq!(store.counters().since(&before).get, requests, "{}", store.name());
+        for pack in store.list_sorted("packs/").await.unwrap() {
+            store.delete(&pack.path).await.unwrap();
+        }
+        assert_eq!(read(), "one", "{}", store.name());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notes_change_what_is_known_about_a_snapshot() {
     let store = Store::memory();
