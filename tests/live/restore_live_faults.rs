@@ -126,7 +126,7 @@ fn start(program: &Program, arguments: &str) -> Running {
 /// Killed after ever more transactions, and resumed: in the end every node is there once, as it was, with its ACL.
 #[test]
 fn a_restore_killed_anywhere_is_resumed() {
-    let _turn = turn::beside_another();
+    let _turn = turn::take();
     let program = Program::new();
     let mut source = Server::start("3.9.4", extended()).unwrap();
     let mut java = JavaClient::connect("3.9.4", &source.address()).unwrap();
@@ -201,7 +201,7 @@ fn a_restore_outlives_the_leader() {
 /// Whoever holds `/zooark/lock` restores alone: another waits, in case that one was killed, and then says who it is.
 #[test]
 fn one_restores_at_a_time() {
-    let _turn = turn::beside_another();
+    let _turn = turn::take();
     let program = Program::new();
     let server = Server::start("3.9.4", extended()).unwrap();
     let hand = Hand::of(&server);

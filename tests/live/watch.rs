@@ -235,7 +235,7 @@ fn acls_are_seen_by_the_scans_in_between() {
 /// What happens while the watch has no connection nobody tells, and after an expired session there is no watch.
 #[test]
 fn a_lost_connection_and_an_expired_session_lead_to_a_scan() {
-    let _turn = turn::beside_another();
+    let _turn = turn::take();
     let server = Server::start("3.9.4", Setup::default().line("maxSessionTimeout=6000")).unwrap();
     let mut java = JavaClient::connect("3.9.4", &server.address()).unwrap();
     java.workload(500).unwrap();

@@ -14,6 +14,11 @@ pub fn threads() -> usize {
 /// How far work may run ahead of its taker, per thread.
 const WINDOW_PER_THREAD: usize = 4;
 
+/// How far work may run ahead of its taker: while `work(index)` has not ended, no work from `index + window()` on begins.
+pub fn window() -> usize {
+    threads() * WINDOW_PER_THREAD
+}
+
 struct Gate {
     taken: Mutex<usize>,
     moved: Condvar,
@@ -53,7 +58,7 @@ pub fn in_order<T: Send, E: Send>(
     if threads <= 1 {
         return (0..count).try_for_each(|index| take(work(index)?));
     }
-    let window = threads * WINDOW_PER_THREAD;
+    let window = window();
     let next = AtomicUsize::new(0);
     let gate = Gate { taken: Mutex::new(0), moved: Condvar::new(), stopped: AtomicBool::new(false) };
     let (send, receive) = mpsc::channel::<(usize, Result<T, E>)>();
@@ -100,7 +105,7 @@ mod tests {
         let taken = AtomicUsize::new(0);
         let mut seen = Vec::new();
         let work = |index: usize| {
-            assert!(index < taken.load(Ordering::SeqCst) + threads() * WINDOW_PER_THREAD);
+            assert!(index < taken.load(Ordering::SeqCst) + window());
             Ok::<_, ()>(index)
         };
         let take = |index| {

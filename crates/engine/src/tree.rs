@@ -22,9 +22,6 @@ const PIECES_PER_THREAD: usize = 32;
 /// Most stretches of a piece, each about 64 KiB: pieces wait in memory for their turn.
 const MOST_STRETCHES: usize = 16;
 
-/// Pieces that are fetched before their turn.
-const PIECES_AHEAD: usize = 8;
-
 /// Pieces of a list of paths per thread.
 const LOOKUPS_PER_THREAD: usize = 8;
 
@@ -123,9 +120,11 @@ impl<'r> SnapshotTree<'r> {
         let parts = (pipeline::threads() * PIECES_PER_THREAD).max(scan.stretches().len().div_ceil(MOST_STRETCHES));
         let pieces = scan.parts(parts);
         let fetch = |piece: &Range<usize>| scan.reader(self.stack.source()).prefetch(piece.clone());
-        pieces.iter().take(PIECES_AHEAD).for_each(fetch);
+        // As far ahead as the window: no piece begins before it is fetched, which would read it twice.
+        let ahead = pipeline::window();
+        pieces.iter().take(ahead).for_each(fetch);
         let work = |index: usize| {
-            pieces.iter().skip(index + PIECES_AHEAD).take(1).for_each(fetch);
+            pieces.get(index + ahead).into_iter().for_each(fetch);
             work(&PieceReader { tree: self, scan: &scan, stretches: pieces[index].clone() })
         };
         pipeline::in_order(pieces.len(), work, take)

@@ -37,7 +37,8 @@ pub struct BlobReader {
     damaged: Arc<Mutex<HashSet<PackId>>>,
     /// See [`Self::for_summing_up`].
     sums_up: bool,
-    leaves_past_cache: bool,
+    /// Until something there cannot be read.
+    leaves_past_cache: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl BlobReader {
             listed: Arc::default(),
             damaged: Arc::default(),
             sums_up: false,
-            leaves_past_cache: false,
+            leaves_past_cache: Arc::default(),
         }
     }
 
@@ -120,7 +121,7 @@ impl BlobReader {
     /// rows of the cache take longer than a stretch of a pack.
     #[must_use]
     pub fn for_summing_up(self) -> Self {
-        let leaves_past_cache = self.shared.store.is_near();
+        let leaves_past_cache = Arc::new(AtomicBool::new(self.shared.store.is_near()));
         Self { sums_up: true, leaves_past_cache, ..self }
     }
 
@@ -153,16 +154,17 @@ impl BlobReader {
         open(&self.shared.crypto, &key, id, kind, sealed).map_err(|e| damaged(e.to_string()))
     }
 
-    fn fetched_ahead(&self, id: &BlobId) -> Option<(WrappedKey, Bytes)> {
+    /// Sealed bytes, and where they lie if they were fetched from a pack.
+    fn fetched_ahead(&self, id: &BlobId) -> Option<(WrappedKey, Bytes, Option<Location>)> {
         let at_hand = self.shared.at_hand.lock().unwrap_or_else(PoisonError::into_inner).get(id);
-        if at_hand.is_some() {
-            return at_hand;
+        if let Some((wrapped, bytes)) = at_hand {
+            return Some((wrapped, bytes, None));
         }
         let (fetch, at) = self.ahead.ranges.lock().unwrap_or_else(PoisonError::into_inner).remove(id)?;
         let bytes = fetch.wait()?;
         let start = usize::try_from(at.offset.checked_sub(fetch.start)?).ok()?;
         let end = start.checked_add(at.len as usize)?;
-        (end <= bytes.len()).then(|| (fetch.wrapped, bytes.slice(start..end)))
+        (end <= bytes.len()).then(|| (fetch.wrapped, bytes.slice(start..end), Some(at)))
     }
 
     fn located(&self, id: &BlobId, kind: BlobKind) -> Option<(Location, WrappedKey)> {
@@ -226,11 +228,15 @@ impl BlobSource for BlobReader {
     fn get(&self, id: &BlobId, kind: BlobKind) -> Result<Bytes, BlobError> {
         let store_failed =
             |source: Box<dyn std::error::Error + Send + Sync>| BlobError::Store { id: *id, kind, source };
-        if let Some((wrapped, sealed)) = self.fetched_ahead(id)
-            && let Ok(plain) = self.open(id, kind, &wrapped, &sealed, String::new)
-        {
-            self.keep(id, kind, &wrapped, sealed);
-            return Ok(plain);
+        if let Some((wrapped, sealed, at)) = self.fetched_ahead(id) {
+            let place = || at.map_or_else(String::new, |at| format!("{} at byte {}", pack_path(at.pack), at.offset));
+            match self.open(id, kind, &wrapped, &sealed, place) {
+                Ok(plain) => {
+                    self.keep(id, kind, &wrapped, sealed);
+                    return Ok(plain);
+                }
+                Err(error) => back_to_cache(&self.leaves_past_cache, &error),
+            }
         }
         if let Some((wrapped, sealed)) = self.shared.cache.blob(id) {
             match self.open(id, kind, &wrapped, &sealed, String::new) {
@@ -281,7 +287,7 @@ impl BlobSource for BlobReader {
             let at_hand = self.shared.at_hand.lock().unwrap_or_else(PoisonError::into_inner);
             let mut seen = HashSet::new();
             for (id, kind) in ids {
-                let past_cache = self.leaves_past_cache && *kind == BlobKind::Leaf;
+                let past_cache = *kind == BlobKind::Leaf && self.leaves_past_cache.load(Ordering::Relaxed);
                 let at_hand = || at_hand.has(id) || !past_cache && self.shared.cache.has_blob(id);
                 if running.contains_key(id) || !seen.insert(*id) || at_hand() {
                     continue;
@@ -336,6 +342,14 @@ fn group(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
+/// What could not be read in a pack is looked for in the cache first from now on: a disk that fails may take its time to say so.
+fn back_to_cache(past_cache: &AtomicBool, error: &dyn std::error::Error) {
+    if past_cache.swap(false, Ordering::Relaxed) {
+        let error = error_text(error);
+        tracing::warn!(%error, "a pack cannot be read as it lies there; run `zooark check --read-data`");
+    }
+}
+
 impl BlobReader {
     fn fetch(&self, group: &[Wanted]) {
         let Some((Wanted { at: first, wrapped, .. }, last)) = group.first().zip(group.last()) else { return };
@@ -354,6 +368,7 @@ impl BlobReader {
             running.extend(group.iter().map(|blob| (blob.id, (Arc::clone(&fetch), blob.at))));
         }
         let (store, room) = (self.shared.store.clone(), Arc::clone(&self.ahead.room));
+        let past_cache = Arc::clone(&self.leaves_past_cache);
         let weight = u32::try_from(range.end.saturating_sub(range.start)).unwrap_or(u32::MAX).min(AHEAD);
         let at_once = Arc::clone(&room).try_acquire_many_owned(weight).ok();
         // A fetch that waits for room holds no strong reference: when every blob of it was asked for before its turn,
@@ -368,10 +383,11 @@ impl BlobReader {
                 (EndOnDrop::start(fetch), permit)
             };
             *running.0.permit.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
-            // A failure shows when the blob is read by itself.
-            if let Ok(bytes) = store.get_range(&path, range).await {
+            match store.get_range(&path, range).await {
                 // Set once, here.
-                let _ = running.0.bytes.set(bytes);
+                Ok(bytes) => drop(running.0.bytes.set(bytes)),
+                // It shows when the blob is read by itself, if it must be.
+                Err(error) => back_to_cache(&past_cache, &error),
             }
         });
     }

@@ -50,7 +50,7 @@ impl XChaCha20Poly1305 {
             .split_first_chunk::<16>()
             .and_then(|(first, rest)| <[u8; 8]>::try_from(rest).ok().map(|rest| (first, rest)))
             .ok_or(Failed)?;
-        let mut key = hchacha::<R20>(&self.0.0.into(), &(*for_key).into());
+        let mut key = hchacha::<R20>((&self.0.0).into(), for_key.into());
         let unbound = UnboundKey::new(&CHACHA20_POLY1305, &key);
         key.as_mut_slice().zeroize();
         let short = [0, 0, 0, 0, n0, n1, n2, n3, n4, n5, n6, n7];
@@ -72,6 +72,19 @@ mod tests {
         let mut sealed = text.to_vec();
         let tag = cipher.encrypt_inout_detached(&XNonce::from(nonce), aad, sealed.as_mut_slice().into()).unwrap();
         (sealed, tag.into())
+    }
+
+    /// The example of draft-irtf-cfrg-xchacha-03, A.3.1: the other implementation takes HChaCha20 from the same place.
+    #[test]
+    fn the_known_answer() {
+        let text = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";
+        let key = std::array::from_fn(|i| 0x80 + u8::try_from(i).unwrap());
+        let nonce = std::array::from_fn(|i| 0x40 + u8::try_from(i).unwrap());
+        let aad = [0x50, 0x51, 0x52, 0x53, 0xc0, 0xc1, 0xc2, 0xc3, 0xc4, 0xc5, 0xc6, 0xc7];
+        let mut sealed = text.to_vec();
+        let tag = XChaCha20Poly1305::new(&SecretKey(key)).seal(&nonce, &aad, &mut sealed).unwrap();
+        assert_eq!(u128::from_be_bytes(tag), 0xc087_5924_c1c7_9879_47de_afd8_780a_cf49);
+        assert_eq!(sealed[..8], [0xbd, 0x6d, 0x17, 0x9d, 0x3e, 0x83, 0xd4, 0x3b]);
     }
 
     proptest! {

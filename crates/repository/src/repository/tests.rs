@@ -429,7 +429,9 @@ async fn who_sums_up_reads_a_near_store_itself() {
     let open =
         |name: &str, options: &StoreOptions| Store::open(root.path().join(name).to_str().unwrap(), options).unwrap();
     let near = open("near", &StoreOptions::default());
-    for (store, requests) in [(near, 1), (open("slowed", &limited), 0), (Store::memory(), 0)] {
+    // The folder for temporary files may lie on another host.
+    let requests = u64::from(near.is_near());
+    for (store, requests) in [(near, requests), (open("slowed", &limited), 0), (Store::memory(), 0)] {
         let done = back_up(&new_repository(&store, &CacheOptions::none()).await, "one").await;
         let repository = reopen(&store, &CacheOptions::at(&root.path().join("cache"))).await;
         let reader = repository.reader(&[&done.manifest]).await.unwrap();

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rayon::prelude::*;
 
 use super::node::{MAX_HEIGHT, MAX_NODE, MAX_REFS, Node, NodeEntry, RefsEntry};
 use super::{TableError, TableKind, TableRoot};
@@ -225,9 +224,6 @@ fn visit_below<S: BlobSource + ?Sized>(
     node.children.iter().try_for_each(|child| visit_below(source, child.id, below, visit))
 }
 
-/// Nodes of one level read side by side, and held in memory.
-const NODES_AT_ONCE: usize = 64;
-
 struct Walk<'a, S: ?Sized> {
     source: &'a S,
     range: &'a KeyRange,
@@ -256,20 +252,8 @@ impl<S: BlobSource + ?Sized> Walk<'_, S> {
             });
             return Ok(());
         }
-        let read = read_node(self.source, &entry.id);
-        self.below(entry, read, level, after, top)
-    }
-
-    /// What lies below a node that was read, or could not be.
-    fn below(
-        &mut self,
-        entry: &NodeEntry,
-        read: Result<Node, TableError>,
-        level: u8,
-        after: Option<Arc<[u8]>>,
-        top: bool,
-    ) -> Result<(), TableError> {
-        let read = read.and_then(|node| check_node(&node, entry, level, after.as_deref(), top).map(|()| node));
+        let read = read_node(self.source, &entry.id)
+            .and_then(|node| check_node(&node, entry, level, after.as_deref(), top).map(|()| node));
         let node = match (read, &mut self.lost) {
             (Err(error), Some(lost)) if error.is_loss() => {
                 lost(lost_part(entry, BlobKind::Node, after, &error));
@@ -279,27 +263,20 @@ impl<S: BlobSource + ?Sized> Walk<'_, S> {
         };
         (self.visit)(entry.id);
         let below = level.saturating_sub(1);
+        let mut children: Vec<(&NodeEntry, Option<Arc<[u8]>>)> = Vec::new();
         let mut last = after;
-        for batch in node.children.chunks(NODES_AT_ONCE) {
-            let mut children: Vec<(&NodeEntry, Option<Arc<[u8]>>)> = Vec::with_capacity(batch.len());
-            for child in batch {
-                let after = last.replace(child.last_key.as_slice().into());
-                if self.range.overlaps(after.as_deref(), &child.last_key) {
-                    children.push((child, after));
-                }
-            }
-            if below == 0 || children.len() < 2 {
-                children.into_iter().try_for_each(|(child, after)| self.down(child, below, after, false))?;
-                continue;
-            }
-            let wanted: Vec<_> = children.iter().map(|(child, _)| (child.id, BlobKind::Node)).collect();
-            self.source.prefetch(&wanted);
-            let nodes: Vec<_> = children.par_iter().map(|(child, _)| read_node(self.source, &child.id)).collect();
-            for ((child, after), read) in children.into_iter().zip(nodes) {
-                self.below(child, read, below, after, false)?;
+        for child in &node.children {
+            let after = last.replace(child.last_key.as_slice().into());
+            if self.range.overlaps(after.as_deref(), &child.last_key) {
+                children.push((child, after));
             }
         }
-        Ok(())
+        // One alone is read at once.
+        if below > 0 && children.len() > 1 {
+            let wanted: Vec<_> = children.iter().map(|(child, _)| (child.id, BlobKind::Node)).collect();
+            self.source.prefetch(&wanted);
+        }
+        children.into_iter().try_for_each(|(child, after)| self.down(child, below, after, false))
     }
 }
 
