@@ -1,4 +1,4 @@
-//! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): ChaCha20-Poly1305 under a key of its own for each nonce, which HChaCha20
+//! XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03): ChaCha20-Poly1305 under a key of its own for each nonce, which `HChaCha20`
 //! makes of the long key and the nonce's first 16 bytes.
 //!
 //! The cipher and the tag are aws-lc's, whose code for each processor takes half the time of portable code; it has no
@@ -74,7 +74,7 @@ mod tests {
         (sealed, tag.into())
     }
 
-    /// The example of draft-irtf-cfrg-xchacha-03, A.3.1: the other implementation takes HChaCha20 from the same place.
+    /// The example of draft-irtf-cfrg-xchacha-03, A.3.1: the other implementation takes `HChaCha20` from the same place.
     #[test]
     fn the_known_answer() {
         let text = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it.";

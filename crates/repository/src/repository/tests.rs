@@ -434,7 +434,7 @@ async fn who_sums_up_reads_a_near_store_itself() {
         // The folder for temporary files may lie on another host.
         assert!(may_be || !store.is_near());
         let requests = u64::from(store.is_near());
-        let repository = reopen(&store, &CacheOptions::at(&root.path().join("cache"))).await;
+        let repository = reopen(&store, &CacheOptions::at(root.path().join("cache"))).await;
         let reader = repository.reader(&[&done.manifest]).await.unwrap();
         let leaf = repository.identity().blob_id(BlobKind::Leaf, b"one");
         assert_eq!(get(&reader, leaf).unwrap(), "one");
