@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::collections::hash_map::{Entry, HashMap};
+use std::fmt;
 
 use crate::crypto::WrappedKey;
 use crate::ids::{BlobId, BlobKind, PackId};
-use crate::pack::PackIndex;
+use crate::pack::{PackIndex, pack_path};
 
 /// Where a blob is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +19,12 @@ pub struct Location {
     pub len: u32,
     /// Kind of the blob.
     pub kind: BlobKind,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at byte {}", pack_path(self.pack), self.offset)
+    }
 }
 
 /// Locations in memory.

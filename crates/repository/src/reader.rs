@@ -182,8 +182,7 @@ impl BlobReader {
         let path = pack_path(at.pack);
         let range = at.offset..at.offset.saturating_add(u64::from(at.len));
         let sealed = self.shared.handle.block_on(self.shared.store.get_range(&path, range))?;
-        let place = || format!("{path} at byte {}", at.offset);
-        let opened = self.open(id, kind, wrapped, &sealed, place);
+        let opened = self.open(id, kind, wrapped, &sealed, || at.to_string());
         if opened.is_ok() {
             self.keep(id, kind, wrapped, sealed);
         }
@@ -229,7 +228,7 @@ impl BlobSource for BlobReader {
         let store_failed =
             |source: Box<dyn std::error::Error + Send + Sync>| BlobError::Store { id: *id, kind, source };
         if let Some((wrapped, sealed, at)) = self.fetched_ahead(id) {
-            let place = || at.map_or_else(String::new, |at| format!("{} at byte {}", pack_path(at.pack), at.offset));
+            let place = || at.map_or_else(String::new, |at| at.to_string());
             match self.open(id, kind, &wrapped, &sealed, place) {
                 Ok(plain) => {
                     self.keep(id, kind, &wrapped, sealed);

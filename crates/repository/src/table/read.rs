@@ -114,7 +114,9 @@ pub fn read_leaves<S: BlobSource + ?Sized>(
     let mut leaves = Vec::new();
     let fenced = root.height == 0 && matches!(root.kind, TableKind::Run { .. });
     let mut walk = Walk { source, range, leaves: &mut leaves, visit, fenced, lost: None };
-    walk.down(&top_entry(root, id), root.height, None, true)?;
+    if range.overlaps(None, &root.last_key) {
+        walk.down(&top_entry(root, id), root.height, None, true)?;
+    }
     Ok(leaves)
 }
 
@@ -235,10 +237,8 @@ struct Walk<'a, S: ?Sized> {
 }
 
 impl<S: BlobSource + ?Sized> Walk<'_, S> {
+    /// Reads what lies below an entry that overlaps the range.
     fn down(&mut self, entry: &NodeEntry, level: u8, after: Option<Arc<[u8]>>, top: bool) -> Result<(), TableError> {
-        if !self.range.overlaps(after.as_deref(), &entry.last_key) {
-            return Ok(());
-        }
         if level == 0 {
             self.leaves.push(Leaf {
                 id: entry.id,
