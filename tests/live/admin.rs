@@ -55,7 +55,7 @@ fn nodes_by_kind(program: &Program, snapshot: &str) -> Vec<(String, String)> {
 
 #[test]
 fn a_server_hands_out_all_it_has() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(VERSION, willing()).unwrap();
     let mut client = Client::connect(VERSION, &server.address()).unwrap();
     client.workload(300).unwrap();
@@ -101,7 +101,7 @@ fn a_server_hands_out_all_it_has() {
 #[case::gzip("gz")]
 #[case::snappy("snappy")]
 fn a_server_that_compresses_its_files_hands_them_out_so(#[case] method: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server =
         Server::start(VERSION, willing().property(format!("zookeeper.snapshot.compression.method={method}"))).unwrap();
     let mut client = Client::connect(VERSION, &server.address()).unwrap();
@@ -114,7 +114,7 @@ fn a_server_that_compresses_its_files_hands_them_out_so(#[case] method: &str) {
 /// A superuser, the owner of `/`, and nobody else; and once in an interval.
 #[test]
 fn who_may_not_and_who_asks_too_often_is_told_what_to_do() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let once = Setup { admin: true, ..Setup::default() }
         .property(format!("zookeeper.admin.rateLimiterIntervalInMS={}", i32::MAX));
     let server = Server::start(VERSION, once).unwrap();
@@ -137,7 +137,7 @@ fn who_may_not_and_who_asks_too_often_is_told_what_to_do() {
 
 #[test]
 fn a_command_that_is_disabled_or_not_served_is_told_as_such() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     let disabled = willing().property("zookeeper.admin.snapshot.enabled=false");
     let mut ensemble = Ensemble::prepare(VERSION, 3, &disabled).unwrap();
     ensemble.member(0).launch().unwrap();
@@ -161,7 +161,7 @@ fn a_command_that_is_disabled_or_not_served_is_told_as_such() {
 /// Of several servers one that follows is asked; what does not answer is named and does not matter.
 #[test]
 fn of_an_ensemble_a_server_that_does_not_lead_is_asked() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     let ensemble = Ensemble::start(VERSION, 3, &willing()).unwrap();
     let (leader, followers) = (ensemble.leader().unwrap(), ensemble.followers());
     let mut client = Client::connect(VERSION, &ensemble.members()[leader].address()).unwrap();
@@ -181,7 +181,7 @@ fn of_an_ensemble_a_server_that_does_not_lead_is_asked() {
 /// ZOOKEEPER-4872: before 3.9.4 the question itself may change the live tree.
 #[test]
 fn a_server_that_a_question_can_harm_is_asked_only_if_somebody_insists() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.3", willing()).unwrap();
     let mut client = Client::connect("3.9.3", &server.address()).unwrap();
     client.workload(20).unwrap();
@@ -202,7 +202,7 @@ fn a_server_that_a_question_can_harm_is_asked_only_if_somebody_insists() {
 
 #[test]
 fn over_tls_the_server_must_be_the_one_that_was_named() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let authority = Authority::new().unwrap();
     let party = authority.party("server", "IP:127.0.0.1,DNS:localhost").unwrap();
     let server = Server::start(VERSION, authority.admin_setup(willing(), &party).unwrap()).unwrap();

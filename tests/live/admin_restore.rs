@@ -37,7 +37,7 @@ const SURE: &str = "--experimental-admin-restore --zk-auth-file auth --yes";
 
 #[test]
 fn every_server_has_the_restored_tree_after_a_rolling_restart() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     let mut ensemble = Ensemble::start(VERSION, 3, &willing()).unwrap();
     let leader = ensemble.leader().unwrap();
     let at_leader = ensemble.members()[leader].address();
@@ -124,7 +124,7 @@ fn text(object: &Value, field: &str) -> String {
 #[case::with_digests(true)]
 #[case::without_digests(false)]
 fn a_server_alone_starts_from_what_it_was_given(#[case] digests: bool) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let setup = willing().property(format!("zookeeper.digest.enabled={digests}"));
     let mut server = Server::start(VERSION, setup).unwrap();
     let mut client = Client::connect(VERSION, &server.address()).unwrap();
@@ -147,7 +147,7 @@ fn a_server_alone_starts_from_what_it_was_given(#[case] digests: bool) {
 
 #[test]
 fn a_server_before_3_9_4_is_not_restored_so() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.3", willing()).unwrap();
     let mut client = Client::connect("3.9.3", &server.address()).unwrap();
     client.workload(20).unwrap();

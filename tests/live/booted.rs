@@ -66,7 +66,7 @@ fn below(seen: &Seen, path: &[u8]) -> Seen {
 on_every_version!(a_server_boots_each_snapshot_with_every_stat);
 
 fn a_server_boots_each_snapshot_with_every_stat(version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let repository = Repository::new();
     let mut server = Server::start(version, setup()).unwrap();
     let mut client = Client::connect(version, &server.address()).unwrap();
@@ -120,7 +120,7 @@ pub fn child_counts_aside(seen: &Seen) -> Seen {
 /// All voters from the same file, named for an epoch above what any client saw.
 #[test]
 fn an_ensemble_elects_and_serves_what_was_restored_to_every_voter() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     let (version, repository) = ("3.9.4", Repository::new());
     let mut server = Server::start(version, setup()).unwrap();
     let mut client = Client::connect(version, &server.address()).unwrap();
@@ -181,7 +181,7 @@ fn a_whole_ensemble_goes_back_and_its_clients_come_back() {
     let ends_of_the_matrix = ["3.4.14", "3.9.4"];
     let between = ["3.5.10", "3.6.4", "3.7.2", "3.8.4"];
     for version in ends_of_the_matrix.into_iter().chain(between.into_iter().filter(|_| long())) {
-        let _turn = turn::take();
+        let _turn = turn::of_an_ensemble();
         go_back_and_forth(version);
     }
 }
@@ -277,7 +277,7 @@ on_oldest_and_newest!(a_subtree_boots);
 
 /// A subtree with its ancestors is a tree that a server starts from.
 fn a_subtree_boots(version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let repository = Repository::new();
     let mut server = Server::start(version, setup()).unwrap();
     let mut client = Client::connect(version, &server.address()).unwrap();
@@ -305,7 +305,7 @@ fn a_subtree_boots(version: &str) {
 /// What the server to be would delete at its start is refused before anything is written.
 #[test]
 fn a_version_that_would_lose_nodes_is_refused_early() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let repository = Repository::new();
     let mut server = Server::start("3.9.4", setup()).unwrap();
     let mut client = Client::connect("3.9.4", &server.address()).unwrap();

@@ -54,7 +54,7 @@ fn as_seen(data: Option<&[u8]>, stat: &NodeStat, acl: &AclList) -> ClientNode {
 on_every_version!(what_it_reads_is_what_the_official_client_sees);
 
 fn what_it_reads_is_what_the_official_client_sees(version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();
     java.workload(300).unwrap();
@@ -92,7 +92,7 @@ fn what_it_reads_is_what_the_official_client_sees(version: &str) {
 #[case("3.6.4")]
 #[case("3.9.4")]
 fn every_write_is_the_right_one(#[case] version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(version, extended()).unwrap();
     let modern = at_least(version, 5);
     run(async {
@@ -167,7 +167,7 @@ fn every_write_is_the_right_one(#[case] version: &str) {
 
 #[test]
 fn a_lost_connection_is_made_again_with_session_credentials_and_watches() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", Setup::default()).unwrap();
     run(async {
         let client = Client::connect(options(&[server.address()])).await.unwrap();
@@ -200,7 +200,7 @@ fn a_lost_connection_is_made_again_with_session_credentials_and_watches() {
 
 #[test]
 fn an_expired_session_is_told_and_replaced() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let mut server = Server::start("3.9.4", Setup::default()).unwrap();
     run(async {
         let short = ConnectOptions { session_time_out: Duration::from_secs(2), ..options(&[server.address()]) };
@@ -222,7 +222,7 @@ fn an_expired_session_is_told_and_replaced() {
 
 #[test]
 fn another_server_takes_over_when_one_dies() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     let mut ensemble = Ensemble::start("3.9.4", 3, &Setup::default()).unwrap();
     let hosts: Vec<String> = ensemble.members().iter().map(Server::address).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -261,7 +261,7 @@ fn another_server_takes_over_when_one_dies() {
 
 #[test]
 fn what_cannot_work_is_said_with_its_cause() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", Setup::default()).unwrap();
     run(async {
         let nobody = format!("127.0.0.1:{}", free_port().unwrap());

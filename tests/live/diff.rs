@@ -49,7 +49,7 @@ fn peak(home: &Home, line: &str) -> (u64, i32) {
 /// Two and a half times the tree, 47 MiB more of it, and little more memory.
 #[test]
 fn an_ensemble_is_compared_without_its_tree_in_memory() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", Setup::default()).unwrap();
     let home = program();
     let here = format!("zk://{}", server.address());
@@ -77,7 +77,7 @@ fn an_ensemble_is_compared_without_its_tree_in_memory() {
 
 #[test]
 fn two_ensembles_are_compared_and_one_node_is_followed_into_the_present() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", extended()).unwrap();
     let mut java = JavaClient::connect("3.9.4", &server.address()).unwrap();
     java.workload(500).unwrap();

@@ -14,7 +14,7 @@ const VERSION: &str = "3.9.4";
 /// nothing in the numbers says that transactions are missing.
 #[test]
 fn a_follower_that_rejoined_by_a_full_sync() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     // A leader that may not send its log instead must send a snapshot.
     let setup = Setup::default().property("zookeeper.snapshotSizeFactor=-1");
     let mut ensemble = Ensemble::start(VERSION, 3, &setup).unwrap();
@@ -60,7 +60,7 @@ fn a_follower_that_rejoined_by_a_full_sync() {
 /// A leader cut off from its followers logs what is never committed; back among them, it cuts its log.
 #[test]
 fn a_tail_that_was_never_committed_and_is_truncated() {
-    let _turn = turn::take();
+    let _turn = turn::alone();
     // A leader whose followers are silent for longer steps down, and answers nothing more.
     let mut ensemble = Ensemble::start(VERSION, 3, &Setup::default().line("syncLimit=60")).unwrap();
     let leader = ensemble.leader().unwrap();
@@ -121,7 +121,7 @@ fn a_tail_that_was_never_committed_and_is_truncated() {
 /// Reconfigurations are transactions on a node of the server's own.
 #[test]
 fn a_reconfigured_ensemble() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     let mut ensemble = Ensemble::start(VERSION, 3, &Setup::default()).unwrap();
     let leader = ensemble.leader().unwrap();
     let leaving = ensemble.followers()[0];

@@ -23,7 +23,7 @@ fn is_torn(state: &Loaded) -> bool {
 /// file.
 #[test]
 fn a_record_torn_by_a_kill_ends_its_file_and_the_next_file_goes_on() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let version = "3.9.4";
     let mut server = Server::start(version, Setup::default()).unwrap();
     let mut client = Client::connect(version, &server.address()).unwrap();

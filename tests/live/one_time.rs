@@ -34,7 +34,7 @@ fn told(client: &Client) -> BTreeSet<(Vec<u8>, String)> {
 #[case("3.5.10")]
 #[case("3.9.4")]
 fn watches_that_fire_once_tell_what_changed_while_there_was_no_connection(#[case] version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(version, Setup::default()).unwrap();
     let proxy = Proxy::start(server.port()).unwrap();
     run(async {
@@ -153,7 +153,7 @@ async fn write_much(server: String) {
 #[case("3.4.14")]
 #[case("3.5.10")]
 fn what_changes_during_a_scan_without_recursive_watches_is_read_again(#[case] version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();
     java.workload(3_000).unwrap();

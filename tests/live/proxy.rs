@@ -73,7 +73,7 @@ fn places(ends: &[u64]) -> Vec<u64> {
 
 #[test]
 fn a_connection_may_end_after_any_frame_and_inside_any() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", Setup::default()).unwrap();
     let clean = Proxy::start(server.port()).unwrap();
     // Paths of one length: frames end at the same places in every session.
@@ -110,7 +110,7 @@ fn a_connection_may_end_after_any_frame_and_inside_any() {
 
 #[test]
 fn a_server_that_stalls_is_an_error_and_a_slow_one_is_waited_for() {
-    let _turn = turn::take();
+    let _turn = turn::alone();
     let server = Server::start("3.9.4", Setup::default()).unwrap();
     let proxy = Proxy::start(server.port()).unwrap();
     run(session(through(&proxy), "/clean"));
@@ -148,7 +148,7 @@ fn a_server_that_stalls_is_an_error_and_a_slow_one_is_waited_for() {
 #[case("3.5.10")]
 #[case("3.9.4")]
 fn a_scan_survives_its_connections(#[case] version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();
     java.workload(3_000).unwrap();
@@ -170,7 +170,7 @@ fn a_scan_survives_its_connections(#[case] version: &str) {
 /// What changed while a watch was without its connection nobody tells: everything is read again.
 #[test]
 fn a_lost_watch_makes_the_scan_begin_again() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", extended()).unwrap();
     let mut java = JavaClient::connect("3.9.4", &server.address()).unwrap();
     java.workload(3_000).unwrap();

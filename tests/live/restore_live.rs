@@ -96,7 +96,7 @@ fn kinds(server: &Server) -> Vec<(Vec<u8>, OwnerKind)> {
 on_every_version!(a_whole_tree_comes_back_in_an_empty_ensemble);
 
 fn a_whole_tree_comes_back_in_an_empty_ensemble(version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let program = Program::new();
     let mut server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();
@@ -204,7 +204,7 @@ fn paths(found: &Value) -> Vec<&str> {
 
 #[test]
 fn what_differs_is_treated_as_told() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let program = Program::new();
     let server = Server::start("3.9.4", extended()).unwrap();
     let (hand, target) = (Hand::of(&server), server.address());
@@ -272,7 +272,7 @@ fn what_differs_is_treated_as_told() {
 
 #[test]
 fn deletes_stay_within_their_limits() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let program = Program::new();
     let server = Server::start("3.9.4", extended()).unwrap();
     let (hand, target) = (Hand::of(&server), server.address());
@@ -311,7 +311,7 @@ fn deletes_stay_within_their_limits() {
 /// Nodes that deny the restorer come in all the same, and are open to nobody else meanwhile.
 #[test]
 fn access_is_closed_until_it_is_final() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let program = Program::new();
     let server = Server::start("3.9.4", extended()).unwrap();
     let (hand, target) = (Hand::of(&server), server.address());
@@ -342,7 +342,7 @@ fn access_is_closed_until_it_is_final() {
 
 #[test]
 fn counters_and_versions_are_what_they_were() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let program = Program::new();
     let server = Server::start("3.9.4", extended()).unwrap();
     let (hand, target) = (Hand::of(&server), server.address());
@@ -376,7 +376,7 @@ fn counters_and_versions_are_what_they_were() {
 
 #[test]
 fn another_ensemble_is_not_written_to() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let program = Program::new();
     let server = Server::start("3.9.4", extended()).unwrap();
     let (hand, target) = (Hand::of(&server), server.address());
@@ -398,7 +398,7 @@ fn another_ensemble_is_not_written_to() {
 #[case("3.4.14", "knows no container nodes")]
 #[case("3.9.4", "takes no TTL nodes")]
 fn what_the_target_cannot_hold_is_refused_early(#[case] version: &str, #[case] why: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let program = Program::new();
     let mut source = Server::start("3.9.4", extended()).unwrap();
     let hand = Hand::of(&source);

@@ -10,12 +10,13 @@ use engine::{Access, Repo, Silent, SnapshotRef};
 use repository::backend::StoreOptions;
 use repository::cache::CacheOptions;
 use repository::keys::{Credentials, KeyFile};
-use testing::server::{Client as JavaClient, Ensemble, Proxy, Server, Setup, long, wait_until};
+use testing::server::{Client as JavaClient, Ensemble, Fault, Proxy, Server, Setup, Side, Then, long, wait_until};
 use zk_connect::Endpoint;
 use zk_connect::live::CreateMode;
 use zk_format::AclList;
 
 use crate::client::{extended, options};
+use crate::names::{count_with_a_gap, next_name};
 use crate::restore_live::{Hand, Program, assert_restored};
 use crate::turn;
 
@@ -62,7 +63,7 @@ fn request(repo: &Repo, program: &Program, target: &Server) -> LiveRequest {
 /// told.
 #[test]
 fn what_others_changed_after_the_plan_is_left_to_them() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let program = Program::new();
     let server = Server::start("3.9.4", extended()).unwrap();
     let hand = Hand::of(&server);
@@ -105,6 +106,42 @@ fn what_others_changed_after_the_plan_is_left_to_them() {
     assert_eq!((hand.text("/a/set"), hand.names("/b")), ("old".to_owned(), Vec::new()));
 }
 
+/// A transaction that is refused as a whole takes the steps of a counter with it, and the next ones go through: in the end
+/// none is missing and none too many.
+#[test]
+fn a_counter_keeps_its_steps_where_others_interfere() {
+    let _turn = turn::of_a_server();
+    let program = Program::new();
+    let server = Server::start("3.9.4", extended()).unwrap();
+    let hand = Hand::of(&server);
+    for path in ["/before", "/queue", "/queue/child"] {
+        hand.create(path, "old");
+    }
+    // More than two transactions take, the third with others' writes.
+    for _ in 0..450 {
+        hand.create("/queue/gone", "");
+        hand.delete("/queue/gone");
+    }
+    let counter = || hand.stat("/queue").unwrap().persisted_cversion();
+    let was = counter();
+    program.back_up(&server);
+    for path in ["/before", "/queue/child", "/queue"] {
+        hand.delete(path);
+    }
+    hand.create("/queue", "old");
+    let repo = repo(&program);
+    let mut meanwhile = |offer: &Offer, _: &Plan| {
+        assert_eq!((offer.plan.create, offer.plan.counters), (2, 1), "{offer:?}");
+        hand.create("/before", "theirs");
+        Ok(true)
+    };
+    let restored =
+        restore_live::run(&repo, &request(&repo, &program, &server), &mut meanwhile, &Silent::default()).unwrap();
+    let failed: Vec<&str> = restored.failures.iter().map(|said| said.path.as_str()).collect();
+    assert_eq!(failed, ["/before"], "{:?}", restored.failures);
+    assert_eq!((counter(), hand.text("/queue/child")), (was, "old".to_owned()));
+}
+
 struct Running(Child);
 
 impl Drop for Running {
@@ -126,7 +163,7 @@ fn start(program: &Program, arguments: &str) -> Running {
 /// Killed after ever more transactions, and resumed: in the end every node is there once, as it was, with its ACL.
 #[test]
 fn a_restore_killed_anywhere_is_resumed() {
-    let _turn = turn::take();
+    let _turn = turn::of_a_server();
     let program = Program::new();
     let mut source = Server::start("3.9.4", extended()).unwrap();
     let mut java = JavaClient::connect("3.9.4", &source.address()).unwrap();
@@ -163,10 +200,38 @@ fn a_restore_killed_anywhere_is_resumed() {
     assert_eq!(program.summary(&line, 0)["empty"], true);
 }
 
+/// Every connection is cut after a while, in the middle of whatever is under way; each restore goes on over others.
+#[rstest::rstest]
+#[case::of_requests(Side::Requests, 40_000)]
+#[case::of_answers(Side::Answers, 4_000)]
+fn a_restore_survives_its_connections(#[case] side: Side, #[case] bytes: u64) {
+    let _turn = turn::of_a_server();
+    let program = Program::new();
+    let source = Server::start("3.9.4", extended()).unwrap();
+    let mut java = JavaClient::connect("3.9.4", &source.address()).unwrap();
+    java.workload(6_000).unwrap();
+    count_with_a_gap(&mut java);
+    let seen = java.dump().unwrap();
+    let snapshot = program.back_up(&source);
+    drop(source);
+    let target = Server::start("3.9.4", extended()).unwrap();
+    let proxy = Proxy::start(target.port()).unwrap();
+    // Whatever is asked first may be cut in vain at most three times.
+    proxy.then((0..40).map(|round| Some(Fault { side, after: bytes * (1 + round % 7), then: Then::Cut })));
+    let line = format!("restore {snapshot} zk://{} --zk-auth-file auth --yes --no-safety-snapshot", proxy.address());
+    let restored = program.summary(&line, 0);
+    assert_eq!((&restored["verified"], &restored["differences"]), (&true.into(), &serde_json::json!([])), "{restored}");
+    let connections = proxy.frames().len();
+    assert!(connections > 5, "only {connections} connections");
+    java.run(&format!("connect a {}", target.address())).unwrap();
+    assert_restored(&seen, &java.dump().unwrap());
+    assert_eq!(next_name(&mut java), "/next/n-0000000003");
+}
+
 /// The leader dies while it is written to, and another one takes over.
 #[test]
 fn a_restore_outlives_the_leader() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     let program = Program::new();
     let mut source = Server::start("3.9.4", extended()).unwrap();
     let mut java = JavaClient::connect("3.9.4", &source.address()).unwrap();
@@ -201,7 +266,7 @@ fn a_restore_outlives_the_leader() {
 /// Whoever holds `/zooark/lock` restores alone: another waits, in case that one was killed, and then says who it is.
 #[test]
 fn one_restores_at_a_time() {
-    let _turn = turn::take();
+    let _turn = turn::to_wait();
     let program = Program::new();
     let server = Server::start("3.9.4", extended()).unwrap();
     let hand = Hand::of(&server);
@@ -252,7 +317,7 @@ fn one_restores_at_a_time() {
 /// Cut off for longer than its session lives, a restore writes nothing more: somebody else may hold the lock by now.
 #[test]
 fn a_restore_that_loses_its_session_stops() {
-    let _turn = turn::take();
+    let _turn = turn::of_a_server();
     let program = Program::new();
     let mut source = Server::start("3.9.4", extended()).unwrap();
     let mut java = JavaClient::connect("3.9.4", &source.address()).unwrap();

@@ -79,7 +79,7 @@ impl Scene {
 
 #[test]
 fn every_member_is_restored_once_for_a_number() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     let repository = Repository::new();
     let mut server = Server::start(VERSION, setup()).unwrap();
     let mut client = Client::connect(VERSION, &server.address()).unwrap();

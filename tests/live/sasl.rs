@@ -28,7 +28,7 @@ fn as_user(server: &Server, name: &str, password: &str) -> ConnectOptions {
 on_oldest_and_newest!(a_user_of_the_jaas_file_is_let_in_as_such);
 
 fn a_user_of_the_jaas_file_is_let_in_as_such(version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let home = Home::new();
     let jaas = home.path("jaas.conf");
     std::fs::write(&jaas, JAAS).unwrap();
@@ -69,7 +69,7 @@ fn a_user_of_the_jaas_file_is_let_in_as_such(version: &str) {
 /// What a server without users says to it.
 #[test]
 fn a_server_that_knows_no_users_is_named() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", Setup::default()).unwrap();
     let refused = run(Client::connect(as_user(&server, "alice", "x"))).unwrap_err().to_string();
     assert!(refused.contains(&server.address()), "{refused}");

@@ -77,7 +77,7 @@ pub fn assert_same_as_files(what: &str, found: &Scan, server: &Server) {
 on_every_version!(a_scan_is_what_the_server_has_on_disk);
 
 fn a_scan_is_what_the_server_has_on_disk(version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();
     java.workload(30_000).unwrap();
@@ -108,7 +108,7 @@ fn a_scan_is_what_the_server_has_on_disk(version: &str) {
 /// Reading is held back until the writes are over; in the end everything they changed must have been read again.
 #[test]
 fn what_changes_during_a_scan_is_read_again() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", extended()).unwrap();
     let mut java = JavaClient::connect("3.9.4", &server.address()).unwrap();
     java.workload(6_000).unwrap();
@@ -125,7 +125,7 @@ fn what_changes_during_a_scan_is_read_again() {
 /// The servers that are read from die one after the other; others take over, and nothing is lost or there twice.
 #[test]
 fn a_scan_outlives_the_servers_it_reads_from() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     let mut ensemble = Ensemble::start("3.9.4", 3, &Setup::default()).unwrap();
     let hosts: Vec<String> = ensemble.members().iter().map(Server::address).collect();
     let leader = ensemble.leader().unwrap();
@@ -160,7 +160,7 @@ fn assert_same_paths(found: &Scan, server: &Server) {
 
 #[test]
 fn what_may_not_be_seen_is_named() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", extended()).unwrap();
     let mut java = JavaClient::connect("3.9.4", &server.address()).unwrap();
     java.workload(10).unwrap();
@@ -202,7 +202,7 @@ pub fn summary(home: &Home, line: &str, code: i32) -> serde_json::Value {
 on_oldest_and_newest!(the_program_backs_up_an_ensemble);
 
 fn the_program_backs_up_an_ensemble(version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();
     java.workload(2_000).unwrap();
@@ -260,7 +260,7 @@ fn the_program_backs_up_an_ensemble(version: &str) {
 
 #[test]
 fn a_backup_that_may_not_see_all_says_so_by_its_exit_code() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", Setup::default()).unwrap();
     run(async {
         let client = Client::connect(options(&[server.address()])).await.unwrap();

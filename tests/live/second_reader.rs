@@ -14,7 +14,7 @@ use crate::turn;
 on_oldest_and_newest!(an_independent_client_sees_what_a_scan_saw);
 
 fn an_independent_client_sees_what_a_scan_saw(version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(version, extended()).unwrap();
     let mut java = JavaClient::connect(version, &server.address()).unwrap();
     java.workload(400).unwrap();

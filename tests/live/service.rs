@@ -46,7 +46,7 @@ fn apply(daemon: &Daemon, plan: &Value) -> Value {
 
 #[test]
 fn a_restore_is_planned_agreed_to_and_applied_once() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(VERSION, extended()).unwrap();
     let mut java = JavaClient::connect(VERSION, &server.address()).unwrap();
     java.run("create a /app one").unwrap();
@@ -109,7 +109,7 @@ fn a_restore_is_planned_agreed_to_and_applied_once() {
 
 #[test]
 fn the_page_does_what_an_operator_does() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start(VERSION, extended()).unwrap();
     let mut java = JavaClient::connect(VERSION, &server.address()).unwrap();
     java.run("create a /brokers one").unwrap();
@@ -155,7 +155,7 @@ fn the_page_does_what_an_operator_does() {
 /// An ensemble that is away: the backup fails and is made once it is back.
 #[test]
 fn an_ensemble_that_is_away_is_waited_for() {
-    let _turn = turn::beside_another();
+    let _turn = turn::to_wait();
     let mut server = Server::start(VERSION, Setup::default()).unwrap();
     let program = Program::new();
     let daemon = serve(&program, &server, "");

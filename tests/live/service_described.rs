@@ -33,7 +33,7 @@ fn schemathesis() -> Option<PathBuf> {
 #[test]
 fn every_answer_is_one_of_the_description() {
     let Some(schemathesis) = schemathesis() else { return };
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", extended()).unwrap();
     let hand = Hand::of(&server);
     for path in ["/app", "/app/one", "/app/two"] {

@@ -50,7 +50,7 @@ fn often() -> Setup {
 #[case("3.6.4")]
 #[case("3.9.4")]
 fn without_digests_strict_replay_is_the_proof(#[case] version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     // Now and then a server's fuzzy file lacks an ACL that was new while it was written. We read the log past that; a 3.9 server
     // ends at its next start, a 3.6 server cannot read that node any more, and there is nothing to compare with. Another is asked.
     assert!((0..6).any(|_| strict_replay_proves(version)), "no server could read its own files");
@@ -88,7 +88,7 @@ fn strict_replay_proves(version: &str) -> bool {
 #[case("3.6.4")]
 #[case("3.9.4")]
 fn a_server_without_utf8_still_proves_its_tree_by_digests(#[case] version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let (mut server, seen) = worked(version, Setup { locale: Some("C"), ..often() });
     let state = read_both(&mut server, &seen);
     assert_eq!(state.proof, Proof::Digest, "{:?}", state.notes);
@@ -99,7 +99,7 @@ fn a_server_without_utf8_still_proves_its_tree_by_digests(#[case] version: &str)
 #[case("gz", Compression::Gzip)]
 #[case("snappy", Compression::Snappy)]
 fn compressed_snapshot_files(#[case] method: &str, #[case] compression: Compression) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let setup = often().property(format!("zookeeper.snapshot.compression.method={method}"));
     let (mut server, seen) = worked("3.9.4", setup);
     let newest = server.snapshots().unwrap().pop().unwrap();
@@ -111,7 +111,7 @@ fn compressed_snapshot_files(#[case] method: &str, #[case] compression: Compress
 
 #[test]
 fn logs_in_a_directory_of_their_own_are_found_through_zoo_cfg() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let (mut server, seen) = worked("3.9.4", Setup { own_log_dir: true, ..often() });
     read_both(&mut server, &seen);
     let by_config = DataDir::from_config(&server.config_file()).unwrap();
@@ -123,7 +123,7 @@ fn logs_in_a_directory_of_their_own_are_found_through_zoo_cfg() {
 /// 3.4 writes its first snapshot file only after `snapCount` transactions.
 #[test]
 fn a_directory_of_3_4_with_a_log_and_no_snapshot_file() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let (mut server, seen) = worked("3.4.14", Setup::default());
     assert_eq!(server.snapshots().unwrap(), Vec::<PathBuf>::new());
     let state = read_both(&mut server, &seen);
@@ -136,7 +136,7 @@ fn a_directory_of_3_4_with_a_log_and_no_snapshot_file() {
 #[case(false)]
 #[case(true)]
 fn a_broken_newest_snapshot_file_is_passed_over_and_named(#[case] cut: bool) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let (mut server, seen) = worked("3.9.4", often());
     server.stop().unwrap();
     let newest = server.snapshots().unwrap().pop().unwrap();
@@ -162,7 +162,7 @@ fn a_broken_newest_snapshot_file_is_passed_over_and_named(#[case] cut: bool) {
 /// `PurgeTxnLog`, as `autopurge` and `zkCleanup.sh` run it, while the directory is read again and again.
 #[test]
 fn files_purged_while_they_are_read() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let (mut server, seen) = worked("3.9.4", Setup::default().property("zookeeper.snapCount=500"));
     let before = server.snapshots().unwrap().len();
     let mut purge = server.java_tool("org.apache.zookeeper.server.PurgeTxnLog");

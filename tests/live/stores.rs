@@ -43,7 +43,7 @@ fn runtime() -> tokio::runtime::Runtime {
 #[case::az(Kind::Azurite, "az://backups/some/prefix")]
 #[case::az_root(Kind::Azurite, "az://backups")]
 fn conforms(#[case] kind: Kind, #[case] url: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(server) = started(kind) else { return };
     let store = Store::open(url, &options(&server)).unwrap();
     runtime().block_on(async {
@@ -55,7 +55,7 @@ fn conforms(#[case] kind: Kind, #[case] url: &str) {
 /// What the probe is for: this store does all but heed the condition of a create.
 #[test]
 fn a_store_that_ignores_the_condition_is_found_out() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(server) = started(Kind::CarelessGcs) else { return };
     let store = Store::open("gs://backups/some/prefix", &options(&server)).unwrap();
     runtime().block_on(async {

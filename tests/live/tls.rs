@@ -56,7 +56,7 @@ fn shown(path: &Path) -> std::path::Display<'_> {
 
 #[test]
 fn a_certificate_for_this_host_from_a_known_authority_is_needed() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let authority = Authority::new().unwrap();
     let party = authority.party("server", HERE).unwrap();
     let (setup, address) = authority.setup(Setup::default(), &party, false).unwrap();
@@ -90,7 +90,7 @@ fn a_certificate_for_this_host_from_a_known_authority_is_needed() {
 
 #[test]
 fn a_server_named_otherwise_is_not_spoken_to() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let authority = Authority::new().unwrap();
     let party = authority.party("server", "DNS:zk1.example").unwrap();
     let (setup, address) = authority.setup(Setup::default(), &party, false).unwrap();
@@ -106,7 +106,7 @@ fn a_server_named_otherwise_is_not_spoken_to() {
 #[case("3.5.10")]
 #[case("3.9.4")]
 fn servers_may_want_a_certificate_of_their_clients(#[case] version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let authority = Authority::new().unwrap();
     let party = authority.party("server", HERE).unwrap();
     let (setup, address) = authority.setup(Setup::default(), &party, true).unwrap();

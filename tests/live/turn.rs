@@ -1,10 +1,14 @@
-//! Two tests at a time at most, and one where an ensemble or a pause is the point: more JVMs on two cores would only time each
-//! other out.
+//! How many tests run at a time: what they start shares two cores, and more JVMs would only time each other out. Most of what
+//! they do is to wait.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-/// What all tests together may take.
-const ROOM: usize = 2;
+/// What all tests together may take: three servers, or two ensembles, or one and what waits. There must be as many threads
+/// (`RUST_TEST_THREADS`) for that; with fewer it takes longer.
+const ROOM: usize = 6;
+const ENSEMBLE: usize = 3;
+const SERVER: usize = 2;
+const WAITING: usize = 1;
 
 static TURNS: Turns = Turns { state: Mutex::new(State { free: ROOM, next: 0, served: 0 }), moved: Condvar::new() };
 
@@ -24,14 +28,24 @@ struct State {
 #[must_use = "a turn ends when it is dropped"]
 pub struct Turn(usize);
 
-/// Waits for this test's turn: it runs alone.
-pub fn take() -> Turn {
+/// Waits for this test's turn: it runs alone. For tests in which something hangs on who is quicker.
+pub fn alone() -> Turn {
     TURNS.take(ROOM)
 }
 
-/// Waits for this test's turn: another may run beside it. For tests with one server, in which nothing hangs on who is quicker.
-pub fn beside_another() -> Turn {
-    TURNS.take(1)
+/// Waits for the turn of a test with an ensemble: another one may run beside it.
+pub fn of_an_ensemble() -> Turn {
+    TURNS.take(ENSEMBLE)
+}
+
+/// Waits for the turn of a test with one server: two others may run beside it.
+pub fn of_a_server() -> Turn {
+    TURNS.take(SERVER)
+}
+
+/// Waits for the turn of a test that mostly waits, for something to run into its time-out.
+pub fn to_wait() -> Turn {
+    TURNS.take(WAITING)
 }
 
 impl Turns {

@@ -26,7 +26,7 @@ fn setup() -> Setup {
 on_every_version!(every_version_under_a_full_workload);
 
 fn every_version_under_a_full_workload(version: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let mut server = Server::start(version, setup()).unwrap();
     let mut client = Client::connect(version, &server.address()).unwrap();
     let proof = if at_least(version, 6) { Proof::Digest } else { Proof::Replay };

@@ -141,7 +141,7 @@ async fn stir(client: &Client, root: &str, count: usize) {
 
 #[test]
 fn watched_snapshots_are_what_a_scan_finds() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", extended()).unwrap();
     let mut java = JavaClient::connect("3.9.4", &server.address()).unwrap();
     java.workload(2_000).unwrap();
@@ -210,7 +210,7 @@ fn watched_snapshots_are_what_a_scan_finds() {
 /// No event tells of an ACL: the scan that comes every so often does.
 #[test]
 fn acls_are_seen_by_the_scans_in_between() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.6.4", Setup::default()).unwrap();
     let mut java = JavaClient::connect("3.6.4", &server.address()).unwrap();
     java.workload(100).unwrap();
@@ -235,7 +235,7 @@ fn acls_are_seen_by_the_scans_in_between() {
 /// What happens while the watch has no connection nobody tells, and after an expired session there is no watch.
 #[test]
 fn a_lost_connection_and_an_expired_session_lead_to_a_scan() {
-    let _turn = turn::take();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.9.4", Setup::default().line("maxSessionTimeout=6000")).unwrap();
     let mut java = JavaClient::connect("3.9.4", &server.address()).unwrap();
     java.workload(500).unwrap();
@@ -278,7 +278,7 @@ fn a_lost_connection_and_an_expired_session_lead_to_a_scan() {
 
 #[test]
 fn watching_outlives_the_leader() {
-    let _turn = turn::take();
+    let _turn = turn::of_an_ensemble();
     let mut ensemble = Ensemble::start("3.9.4", 3, &Setup::default()).unwrap();
     let leader = ensemble.leader().unwrap();
     let hosts: Vec<String> = ensemble.members().iter().map(Server::address).collect();
@@ -309,7 +309,7 @@ fn watching_outlives_the_leader() {
 
 #[test]
 fn what_cannot_be_watched_is_refused() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = Server::start("3.5.10", Setup::default()).unwrap();
     let home = program();
     ran(&home, &format!("backup zk://{} --watch", server.address())).ends(2).says("3.6");

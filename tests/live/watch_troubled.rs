@@ -51,7 +51,7 @@ fn create(server: &Server, path: &str, acl: &AclList) -> i64 {
 /// What changed while the store was away is in the first snapshot after it is back.
 #[test]
 fn a_store_that_is_away_for_a_while_is_waited_for() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = server_with_nodes(20);
     let home = program();
     let source = format!("zk://{}", server.address());
@@ -82,7 +82,7 @@ fn watch_one_more(watch: &Watch, server: &Server) -> Value {
 /// of 3.9.4 tells nobody of a node that he may not read, so it is the next scan that finds it.
 #[test]
 fn what_may_not_be_read_is_said_each_time() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = server_with_nodes(20);
     let home = program();
     let source = format!("zk://{}", server.address());
@@ -122,7 +122,7 @@ fn what_may_not_be_read_is_said_each_time() {
 /// Most nodes went at once: that snapshot is suspect, and somebody has to decide.
 #[test]
 fn a_wiped_ensemble_ends_it() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let server = server_with_nodes(200);
     let home = program();
     let source = format!("zk://{}", server.address());
@@ -146,7 +146,7 @@ fn a_wiped_ensemble_ends_it() {
 /// More is told while a snapshot goes up than is kept: the next one is a scan, and lacks nothing.
 #[test]
 fn more_events_than_are_kept_lead_to_a_scan() {
-    let _turn = turn::take();
+    let _turn = turn::to_wait();
     let server = server_with_nodes(20);
     let path = format!("/open/{}", "long".repeat(230));
     create(&server, &path, &AclList::world());
@@ -168,8 +168,8 @@ fn more_events_than_are_kept_lead_to_a_scan() {
         client.close().await;
     });
     let going_up = server.zxid().unwrap().0;
-    // A second, so that it is read before the flood; 40,000 events of 968 bytes are more than 32 MiB.
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    // Seconds, so that it is read before the flood; 40,000 events of 968 bytes are more than 32 MiB.
+    std::thread::sleep(std::time::Duration::from_secs(3));
     run(async {
         let client = Client::connect(connect(&server)).await.unwrap();
         let set = Op::SetData { path: path.as_bytes(), data: Some(b"told often"), version: -1 };

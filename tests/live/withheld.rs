@@ -19,7 +19,7 @@ fn with_workload(setup: Setup) -> (Server, JavaClient) {
 
 #[test]
 fn nodes_that_may_not_be_read_are_named_and_nothing_is_stored() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let (server, _java) = with_workload(extended());
     let program = Program::new();
     let line = format!("backup zk://{}", server.address());
@@ -34,7 +34,7 @@ fn nodes_that_may_not_be_read_are_named_and_nothing_is_stored() {
 
 #[test]
 fn digests_that_a_server_hides_are_marked_and_never_restored() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let (server, _java) = with_workload(extended());
     let program = Program::new();
     let summary = program.summary(&format!("backup zk://{} --include /acl/mixed", server.address()), 0);
@@ -60,7 +60,7 @@ fn digests_that_a_server_hides_are_marked_and_never_restored() {
 
 #[test]
 fn a_restore_into_an_ensemble_asks_who_sits_there_and_is_refused_where_nobody_does() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let (server, mut java) = with_workload(extended());
     let program = Program::new();
     program.back_up(&server);
@@ -84,7 +84,7 @@ fn a_restore_into_an_ensemble_asks_who_sits_there_and_is_refused_where_nobody_do
 /// Members of `/zookeeper/config` that have nothing in common.
 #[test]
 fn an_ensemble_with_other_members_is_not_restored_into() {
-    let _turn = turn::take();
+    let _turn = turn::of_a_server();
     let setup = Setup::default().line("standaloneEnabled=false");
     let one = Ensemble::start(VERSION, 1, &setup).unwrap();
     let mut java = JavaClient::connect(VERSION, &one.members()[0].address()).unwrap();

@@ -33,7 +33,7 @@ fn there(place: &Place, line: &str) -> Ran {
 #[case::that_shares_ids(true)]
 #[case::of_a_stranger(false)]
 fn a_copy_to_s3_is_taken_up_again(#[case] like: bool) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(place) = Place::new(Kind::Versitygw) else { return };
     place.home.zooark("init --repo local --new-key-file key").ends(0);
     for n in 0..8 {

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_mins(2);
 #[case::azure_key(Kind::Azurite, "AZURE_STORAGE_ACCOUNT_KEY", "bm90IHRoZSBrZXk=")]
 #[case::azure_account(Kind::Azurite, "AZURE_STORAGE_ACCOUNT_NAME", "nobody")]
 fn wrong_credentials(#[case] kind: Kind, #[case] variable: &str, #[case] value: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(place) = Place::new(kind) else { return };
     let place = place.with_repository();
     for line in ["snapshots", "backup zookeeper", "init --new-key-file other"] {
@@ -32,7 +32,7 @@ fn wrong_credentials(#[case] kind: Kind, #[case] variable: &str, #[case] value: 
 
 #[test]
 fn a_wrong_region() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(place) = Place::new(Kind::Versitygw) else { return };
     let place = place.with_repository();
     let ran = Ran::of(place.command("snapshots -o region=eu-nowhere-1").timeout(PATIENCE)).ends(1);
@@ -45,7 +45,7 @@ fn a_wrong_region() {
 #[case(Kind::FakeGcs, "gs://no-such-bucket/prod: ")]
 #[case(Kind::Azurite, "there is no such bucket; make it first")]
 fn a_bucket_that_does_not_exist(#[case] kind: Kind, #[case] words: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(place) = Place::new(kind) else { return };
     let url = format!("{}://no-such-bucket/prod", place.server.scheme());
     let place = place.at(&url);
@@ -57,7 +57,7 @@ fn a_bucket_that_does_not_exist(#[case] kind: Kind, #[case] words: &str) {
 /// An account that nothing was granted to.
 #[test]
 fn a_bucket_of_somebody_else() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(place) = Place::new(Kind::Versitygw) else { return };
     let place = place.with_repository();
     place.server.make_account("guest", "secret-of-the-guest").unwrap();
@@ -71,7 +71,7 @@ fn a_bucket_of_somebody_else() {
 /// Whoever may only read can list, read and restore; a backup says what it may not do and leaves nothing.
 #[test]
 fn a_store_that_may_only_be_read() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(mut place) = Place::new(Kind::Versitygw) else { return };
     place = place.with_repository();
     place.zooark("backup zookeeper").ends(0);
@@ -93,7 +93,7 @@ fn a_store_that_may_only_be_read() {
 #[case::in_time(true)]
 #[case::too_late(false)]
 fn a_server_killed_during_an_upload(#[case] in_time: bool) {
-    let _turn = turn::take();
+    let _turn = turn::alone();
     let Some(mut place) = Place::new(Kind::Versitygw) else { return };
     place = place.with_repository();
     place.zooark("backup zookeeper").ends(0);

@@ -111,7 +111,7 @@ impl Place {
 #[case::gs(Kind::FakeGcs, "gs://backups/prod")]
 #[case::az(Kind::Azurite, "az://backups/prod")]
 fn backups_come_back_whole(#[case] kind: Kind, #[case] url: &str) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(place) = Place::new(kind) else { return };
     let place = place.at(url).with_repository();
     let first = place.summary("backup zookeeper --cluster prod");
@@ -136,7 +136,7 @@ fn backups_come_back_whole(#[case] kind: Kind, #[case] url: &str) {
 /// A backup with a warm cache: two PUTs, four GETs and no LIST, as the server counts them.
 #[test]
 fn a_backup_with_a_warm_cache_asks_for_little() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(place) = Place::new(Kind::Versitygw) else { return };
     let place = place.with_repository();
     place.zooark("backup zookeeper").ends(0);
@@ -157,7 +157,7 @@ fn a_backup_with_a_warm_cache_asks_for_little() {
 /// Where a store ignores the condition of a create, `init` says what that means, and backups go on.
 #[test]
 fn on_a_store_that_ignores_the_condition_both_of_two_backups_stand() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(place) = Place::new(Kind::CarelessGcs) else { return };
     place.zooark("init --new-key-file key").ends(0).says("does not create objects exclusively");
     place.zooark("backup zookeeper").ends(0);
@@ -181,7 +181,7 @@ fn on_a_store_that_ignores_the_condition_both_of_two_backups_stand() {
 #[case("gs", Kind::FakeGcs, &["http://127.0.0.1:4443"])]
 #[case("az", Kind::Azurite, &["http://127.0.0.1:10000/devstoreaccount1"])]
 fn the_documented_examples_run(#[case] name: &str, #[case] kind: Kind, #[case] endpoints: &[&str]) {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(place) = Place::new(kind) else { return };
     let runbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations/backup-restore.md");
     let text = std::fs::read_to_string(runbook).unwrap();

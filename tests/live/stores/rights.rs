@@ -64,7 +64,7 @@ impl Host {
 /// else amiss: whoever has the right finishes it.
 #[test]
 fn whoever_may_not_delete_can_do_everything_else() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(host) = Host::new(&policy(|_| ())) else { return };
     host.back_up_three();
     let ids = host.ids();
@@ -94,7 +94,7 @@ fn whoever_may_not_delete_can_do_everything_else() {
 /// With the right to delete and no more, prune does it all; with the right to read alone, restores and checks work.
 #[test]
 fn the_policies_for_prune_and_for_restore_are_enough() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(host) = Host::new(&policy(|actions| actions.push("s3:DeleteObject".into()))) else { return };
     host.back_up_three();
     let ids = host.ids();
@@ -113,7 +113,7 @@ fn the_policies_for_prune_and_for_restore_are_enough() {
 /// In a bucket where everything stays as it was written: what is to go is pending, and all else goes on.
 #[test]
 fn in_a_bucket_that_keeps_everything_only_deletions_are_pending() {
-    let _turn = turn::beside_another();
+    let _turn = turn::of_a_server();
     let Some(place) = Place::new(Kind::Versitygw) else { return };
     place.server.lock_bucket("backups", true).unwrap();
     let host = Host(place.with_repository());

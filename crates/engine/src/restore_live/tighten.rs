@@ -1,7 +1,7 @@
 //! Sets ACLs: by themselves and not in transactions, since each may be refused for itself.
 
 use tokio::sync::mpsc::Receiver;
-use zk_connect::live::{Code, LiveError};
+use zk_connect::live::{Client, Code, LiveError};
 use zk_format::AclList;
 
 use super::decide::same_acl;
@@ -24,18 +24,18 @@ pub struct Tighten {
 impl Writer<'_> {
     /// Sets ACLs.
     pub async fn tighten(&self, lists: Receiver<Tighten>) -> Result<(), Stopped> {
-        let send = async |one: Tighten| {
-            let outcome = self.client.set_acl(&one.path, &one.acl, one.version).await;
-            (one, outcome)
+        let send = async |line: &Client, one: Tighten| {
+            let refused = line.set_acl(&one.path, &one.acl, one.version).await.err();
+            (one, refused)
         };
-        let settle = async |(one, outcome): (Tighten, Result<_, LiveError>)| match outcome {
-            Ok(_) => {
+        let take = |(one, refused): (Tighten, Option<LiveError>)| {
+            if refused.is_none() {
                 self.done(1);
-                Ok(())
             }
-            Err(error) => self.tighten_again(&one, error).await,
+            refused.map(|error| (one, error))
         };
-        self.in_window(lists, WINDOW, send, settle).await
+        let settle = async |(one, error): (Tighten, LiveError)| self.tighten_again(&one, error).await;
+        self.in_window(lists, WINDOW, send, take, settle).await
     }
 
     async fn tighten_again(&self, one: &Tighten, error: LiveError) -> Result<(), Stopped> {

@@ -66,43 +66,58 @@ impl<'a> Writer<'a> {
     /// Sends what comes, until no more does.
     pub async fn write(&self, batches: Receiver<Batch>) -> Result<(), Stopped> {
         let world = AclList::world();
-        let send = async |batch: Batch| {
-            let outcome = self.client.multi_plain(&batch.ops(&world)).await;
+        let send = async |line: &Client, batch: Batch| {
+            let outcome = line.multi_plain(&batch.ops(&world)).await;
             (batch, outcome)
         };
-        let settle = async |(batch, outcome): (Batch, Result<Vec<OpResult>, LiveError>)| {
+        let take = |(batch, outcome): (Batch, Result<Vec<OpResult>, LiveError>)| {
             if all_done(&outcome) {
                 self.done(batch.writes.len() as u64);
-                return Ok(());
+                return None;
             }
+            Some((batch, outcome))
+        };
+        let settle = async |(batch, outcome): (Batch, Result<Vec<OpResult>, LiveError>)| {
             let doubt = outcome.is_err();
             fatal(outcome)?;
             self.one_by_one(&batch, doubt).await
         };
-        self.in_window(batches, WINDOW, send, settle).await
+        self.in_window(batches, WINDOW, send, take, settle).await
     }
 
-    /// Sends what comes, so many pieces under way, and takes the answers in order.
-    pub(super) async fn in_window<T, O>(
+    /// Sends what comes, so many pieces under way, and takes the answers in order; `take` gives what has to be settled.
+    ///
+    /// Pieces arrive in order or not at all: those under way are sent over one connection and end with it. And nothing is
+    /// settled while anything is under way, so that what is looked at holds still and nobody waits for a future that is not
+    /// polled meanwhile.
+    pub(super) async fn in_window<T, O, D>(
         &self,
         mut pieces: Receiver<T>,
         window: usize,
-        send: impl AsyncFn(T) -> O,
-        settle: impl AsyncFn(O) -> Result<(), Stopped>,
+        send: impl AsyncFn(&Client, T) -> O,
+        take: impl Fn(O) -> Option<D>,
+        settle: impl AsyncFn(D) -> Result<(), Stopped>,
     ) -> Result<(), Stopped> {
-        let mut under_way = FuturesOrdered::new();
         let mut open = true;
-        while open || !under_way.is_empty() {
-            if self.monitor.cancelled() {
-                return Err(Stopped::Cancelled);
+        while open {
+            let (line, _) = self.until_answered(async || self.client.on_one_connection().await).await?;
+            let (mut under_way, mut doubtful) = (FuturesOrdered::new(), Vec::new());
+            while open || !under_way.is_empty() {
+                if self.monitor.cancelled() {
+                    return Err(Stopped::Cancelled);
+                }
+                tokio::select! {
+                    biased;
+                    Some(outcome) = under_way.next(), if !under_way.is_empty() => doubtful.extend(take(outcome)),
+                    piece = pieces.recv(), if open && doubtful.is_empty() && under_way.len() < window => match piece {
+                        Some(piece) => under_way.push_back(send(&line, piece)),
+                        None => open = false,
+                    },
+                    else => break,
+                }
             }
-            tokio::select! {
-                biased;
-                Some(outcome) = under_way.next(), if !under_way.is_empty() => settle(outcome).await?,
-                piece = pieces.recv(), if open && under_way.len() < window => match piece {
-                    Some(piece) => under_way.push_back(send(piece)),
-                    None => open = false,
-                },
+            for piece in doubtful {
+                settle(piece).await?;
             }
         }
         Ok(())
@@ -115,7 +130,10 @@ impl<'a> Writer<'a> {
                 return Err(Stopped::Cancelled);
             }
             match write {
-                Write::Raise { path, to, .. } => self.raise(path, *to).await?,
+                // What came of it is seen in the counter: whatever came after it on its connection was lost, too.
+                Write::Raise { path, to, .. } if doubt => self.raise(path, *to).await?,
+                // Nothing of it happened, and what comes after it may have: that counts on its steps.
+                Write::Raise { path, from, to, .. } => self.raise_by(path, to.saturating_sub(*from)).await?,
                 write => self.one(write, doubt).await?,
             }
         }
@@ -231,6 +249,13 @@ impl<'a> Writer<'a> {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Raises a counter by so many steps.
+    async fn raise_by(&self, path: &[u8], steps: i32) -> Result<(), Stopped> {
+        let (stat, _) = self.until_answered(async || self.client.exists(path).await).await?;
+        // Where it is not there this says so.
+        self.raise(path, stat.map_or(0, |stat| stat.value.persisted_cversion()).saturating_add(steps)).await
     }
 
     /// Raises a data version by writing; every transaction ends with the real data.

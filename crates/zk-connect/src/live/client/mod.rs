@@ -5,20 +5,21 @@
 //! been missed is told as [`super::Event::Missed`]. An expired session is replaced by a new one, without its ephemeral
 //! nodes: whoever was waiting is told. One that holds a lock is not replaced: see [`Client::keep_to_session`].
 
+mod connecting;
 mod operations;
 mod paths;
 
 pub use operations::Read;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use tokio::sync::Mutex as AsyncMutex;
 use zk_format::path::display;
 
 use super::connection::{Answer, Connection};
-use super::dial::{Dialled, Refusal, SessionKey, Watched, dial};
+use super::dial::{SessionKey, Watched};
 use super::error::{Broken, LiveError};
 use super::events::Events;
 use super::frame::Request;
@@ -38,6 +39,8 @@ const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
+    /// The connection that alone is used, where that is asked for.
+    only: Option<Arc<Connection>>,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,13 @@ struct Current {
     /// Times that no server could be reached, and what they said the last time.
     unreachable: u64,
     causes: String,
+}
+
+impl Current {
+    /// The connection, if it has not ended.
+    fn alive(&self) -> Option<Arc<Connection>> {
+        self.connection.clone().filter(|connection| connection.broken().is_none())
+    }
 }
 
 /// What an operation is about, for errors.
@@ -103,6 +113,7 @@ impl Client {
                 current: Mutex::default(),
                 connecting: AsyncMutex::default(),
             }),
+            only: None,
         };
         client.connection(About { operation: "connect", path: b"" }).await?;
         Ok(client)
@@ -222,109 +233,6 @@ impl Client {
             }
         }
     }
-
-    /// The present connection, or a new one.
-    async fn connection(&self, about: About<'_>) -> Result<Arc<Connection>, LiveError> {
-        let alive = |current: &Current| current.connection.clone().filter(|connection| connection.broken().is_none());
-        if let Some(connection) = alive(&self.current()) {
-            return Ok(connection);
-        }
-        let (asked, unreachable) = (Instant::now(), self.current().unreachable);
-        let _connecting = self.inner.connecting.lock().await;
-        let (session, closed, only_this) = {
-            let mut current = self.current();
-            if let Some(connection) = alive(&current) {
-                return Ok(connection);
-            }
-            // Somebody tried while we waited: a hundred requests are not a hundred times as patient as one.
-            if current.unreachable > unreachable {
-                return Err(self.unreachable(asked, current.causes.clone()));
-            }
-            if let Some(connection) = current.connection.take() {
-                current.session.last_zxid = current.session.last_zxid.max(connection.last_zxid());
-            }
-            (current.session.clone(), current.closed, current.only_this)
-        };
-        if closed {
-            return Err(about.lost("the ensemble", Broken::Dropped));
-        }
-        if only_this && session.id == 0 {
-            return Err(about.gone());
-        }
-        let watched = self.watched().clone();
-        let started = Instant::now();
-        match self.dial_any(&session, &watched).await {
-            Ok(dialled) => {
-                // Persistent watches replay nothing after a reconnect; of those that fire once the server was told what
-                // we had seen, and has fired them.
-                if session.id != 0 && !watched.is_empty() {
-                    self.inner.events.missed();
-                }
-                Ok(self.install(dialled))
-            }
-            Err(Refusal::Expired) => {
-                // The next operation opens a new session; this one's caller may have counted on the old.
-                self.current().session = SessionKey { last_zxid: session.last_zxid, ..SessionKey::default() };
-                if !watched.is_empty() {
-                    self.inner.events.missed();
-                }
-                Err(if only_this { about.gone() } else { about.expired() })
-            }
-            Err(Refusal::Never(error)) => Err(error),
-            Err(Refusal::Next(causes) | Refusal::Lasting(causes)) => {
-                let mut current = self.current();
-                current.unreachable += 1;
-                current.causes.clone_from(&causes);
-                Err(self.unreachable(started, causes))
-            }
-        }
-    }
-
-    fn unreachable(&self, since: Instant, causes: String) -> LiveError {
-        LiveError::Unreachable { hosts: self.inner.options.hosts.join(","), waited: since.elapsed(), causes }
-    }
-
-    fn install(&self, dialled: Dialled) -> Arc<Connection> {
-        let connection = Arc::new(dialled.connection);
-        let mut current = self.current();
-        current.connection = Some(connection.clone());
-        current.session = dialled.session;
-        current.read_only = dialled.read_only;
-        current.connections += 1;
-        connection
-    }
-
-    /// Tries the servers in turn, with growing pauses between rounds, until the time for it is over.
-    async fn dial_any(&self, session: &SessionKey, watched: &Watched) -> Result<Dialled, Refusal> {
-        let options = &self.inner.options;
-        let started = Instant::now();
-        let mut pauses = pauses();
-        loop {
-            let mut causes = Vec::new();
-            let mut lasting = true;
-            for _ in 0..options.hosts.len() {
-                let host = {
-                    let mut current = self.current();
-                    let host = options.hosts.get(current.next_host % options.hosts.len()).cloned().unwrap_or_default();
-                    current.next_host = (current.next_host + 1) % options.hosts.len();
-                    host
-                };
-                match dial(&host, options, session, watched, &self.inner.events).await {
-                    Err(Refusal::Next(cause)) => {
-                        lasting = false;
-                        causes.push(format!("{host}: {cause}"));
-                    }
-                    Err(Refusal::Lasting(cause)) => causes.push(format!("{host}: {cause}")),
-                    outcome => return outcome,
-                }
-            }
-            let pause = pauses.next().unwrap_or(LONGEST_PAUSE);
-            if lasting || started.elapsed() + pause >= options.connect_time_out {
-                return Err(Refusal::Next(causes.join("; ")));
-            }
-            tokio::time::sleep(pause).await;
-        }
-    }
 }
 
 fn attempts(error: &LiveError) -> usize {
@@ -355,10 +263,9 @@ mod tests {
     use super::*;
     use crate::live::frame::framed;
 
-    /// A scan asks for hundreds of ACLs at once. When the server died each of them looked for a server in its turn, as
-    /// long as one does alone: hours, for a scan of which nobody heard again.
-    #[tokio::test]
-    async fn many_requests_give_up_together() {
+    /// A server: its first connection gets a session and is lost at the first request, the second gets it again after a moment,
+    /// all others are turned away. Gives its address and how many connections there were.
+    async fn server() -> (String, Arc<AtomicUsize>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let dialled = Arc::new(AtomicUsize::new(0));
@@ -366,25 +273,77 @@ mod tests {
         tokio::spawn(async move {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
-                // The first gets a session and loses its connection, all others are turned away.
-                if count.fetch_add(1, Ordering::Relaxed) == 0 {
-                    let mut greeting = [0; 49];
-                    stream.read_exact(&mut greeting).await.unwrap();
+                let number = count.fetch_add(1, Ordering::Relaxed);
+                if number < 2 {
+                    stream.read_exact(&mut [0; 49]).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(100 * number as u64)).await;
                     let mut answer = Writer::new();
                     answer.i32(0).i32(30_000).i64(7).buffer(Some(&[1; 16])).bool(false);
                     stream.write_all(&framed(&answer.into_bytes())).await.unwrap();
-                    stream.read_exact(&mut [0; 4]).await.unwrap();
+                    // Until a request comes, or the client is gone.
+                    let _ = stream.read_exact(&mut [0; 4]).await;
                 }
             }
         });
+        (address, dialled)
+    }
+
+    async fn client_of(address: String) -> Client {
         let connect_time_out = Duration::from_millis(300);
-        let options = ConnectOptions { hosts: vec![address], connect_time_out, ..ConnectOptions::default() };
-        let client = Client::connect(options).await.unwrap();
+        Client::connect(ConnectOptions { hosts: vec![address], connect_time_out, ..ConnectOptions::default() })
+            .await
+            .unwrap()
+    }
+
+    /// A scan asks for hundreds of ACLs at once. When the server died each of them looked for a server in its turn, as
+    /// long as one does alone: hours, for a scan of which nobody heard again.
+    #[tokio::test]
+    async fn many_requests_give_up_together() {
+        let (address, dialled) = server().await;
+        let client = client_of(address).await;
         let asked = (0..200).map(|_| client.get_acl(b"/a"));
         for outcome in futures::future::join_all(asked).await {
             assert!(matches!(outcome, Err(LiveError::Unreachable { .. } | LiveError::Lost { .. })), "{outcome:?}");
         }
         let dialled = dialled.load(Ordering::Relaxed);
         assert!(dialled < 60, "{dialled} connections for 200 requests");
+    }
+
+    /// While a restore dealt with a write that was lost it left the writes after that alone, of which one was connecting: it
+    /// waited for that one, for ever.
+    #[tokio::test]
+    async fn a_request_that_nobody_polls_holds_no_other_up() {
+        let (address, dialled) = server().await;
+        let client = client_of(address).await;
+        client.disconnect();
+        let mut connecting = std::pin::pin!(client.get_acl(b"/a"));
+        while dialled.load(Ordering::Relaxed) < 2 {
+            assert!(futures::poll!(&mut connecting).is_pending());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let other = tokio::time::timeout(Duration::from_secs(20), client.get_acl(b"/b"));
+        assert!(other.await.expect("it waits for one that nobody polls").is_err());
+        // And for one that only waits for its turn.
+        client.disconnect();
+        let mut waiting = std::pin::pin!(client.get_acl(b"/c"));
+        assert!(futures::poll!(&mut waiting).is_pending());
+        let other = tokio::time::timeout(Duration::from_secs(20), client.get_acl(b"/d"));
+        assert!(other.await.expect("it waits for one that nobody polls").is_err());
+    }
+
+    #[tokio::test]
+    async fn what_is_bound_to_a_connection_is_lost_with_it() {
+        let (address, dialled) = server().await;
+        let client = client_of(address).await;
+        let bound = client.on_one_connection().await.unwrap();
+        client.disconnect();
+        let lost = bound.delete(b"/a", -1).await.unwrap_err();
+        assert!(matches!(lost, LiveError::Lost { operation: "delete", .. }), "{lost:?}");
+        assert_eq!(dialled.load(Ordering::Relaxed), 1, "it has connected again");
+        // Another one is made for who is not bound, and the first is lost all the same.
+        let again = client.on_one_connection().await.unwrap();
+        assert_eq!(dialled.load(Ordering::Relaxed), 2);
+        assert!(again.current().alive().is_some());
+        assert!(matches!(bound.delete(b"/a", -1).await, Err(LiveError::Lost { .. })));
     }
 }
