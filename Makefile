@@ -4,6 +4,8 @@
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+# Most tests wait for servers most of the time.
+THREADS := $(shell n=$$(nproc); echo $$((n > 6 ? n : 6)))
 
 .PHONY: demo test test-long fetch deploy-test lint fmt docs fuzz deny bench install-build-deps install-deps
 
@@ -13,7 +15,7 @@ demo: install-build-deps
 	tests/demo.sh
 
 test: install-deps fetch
-	$(CARGO) test
+	RUST_TEST_THREADS=$(THREADS) $(CARGO) test
 	tests/deploy/run.sh
 	@tests/live/fetch-stores.sh report
 	@tests/live/fetch-schemathesis.sh report
@@ -30,7 +32,7 @@ deploy-test: install-deps
 
 # The same assertions at full sizes and with more seeds.
 test-long: install-deps fetch
-	ZOOARK_TEST_LONG=1 $(CARGO) test
+	ZOOARK_TEST_LONG=1 RUST_TEST_THREADS=$(THREADS) $(CARGO) test
 	@tests/live/fetch-stores.sh report
 	@tests/live/fetch-schemathesis.sh report
 
