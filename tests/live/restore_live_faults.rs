@@ -117,8 +117,8 @@ fn a_counter_keeps_its_steps_where_others_interfere() {
     for path in ["/before", "/queue", "/queue/child"] {
         hand.create(path, "old");
     }
-    // More than two transactions take, the third with others' writes.
-    for _ in 0..450 {
+    // Three transactions: the first with the write before it, the last with the one after it.
+    for _ in 0..950 {
         hand.create("/queue/gone", "");
         hand.delete("/queue/gone");
     }
