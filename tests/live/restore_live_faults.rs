@@ -70,9 +70,15 @@ fn what_others_changed_after_the_plan_is_left_to_them() {
     for path in ["/a", "/a/set", "/a/listed", "/a/gone", "/a/made", "/b"] {
         hand.create(path, "old");
     }
+    let closed = AclList::encode(&[zk_format::Acl { perms: 31, scheme: b"digest".to_vec(), id: b"bob:hash".to_vec() }]);
+    for path in ["/c", "/d"] {
+        hand.create_as(path, "old", &closed, CreateMode::Persistent);
+    }
     program.back_up(&server);
     let repo = repo(&program);
     let request = request(&repo, &program, &server);
+    hand.delete("/c");
+    hand.delete("/d");
     hand.set("/a/set", "ours");
     hand.set("/a/gone", "ours");
     hand.delete("/a/made");
@@ -80,23 +86,29 @@ fn what_others_changed_after_the_plan_is_left_to_them() {
     hand.create("/b/too-much", "ours");
     hand.create("/b/stays", "ours");
     let mut meanwhile = |offer: &Offer, _: &Plan| {
-        assert_eq!((offer.plan.set, offer.plan.create, offer.plan.delete), (2, 1, 2), "{offer:?}");
+        assert_eq!((offer.plan.set, offer.plan.create, offer.plan.delete), (2, 3, 2), "{offer:?}");
         hand.set("/a/set", "theirs");
         hand.delete("/a/gone");
         hand.create("/a/made", "theirs");
         hand.set("/b/too-much", "theirs");
         hand.create("/b/stays/for", "theirs");
+        hand.create("/c", "theirs");
+        hand.create("/d", "old");
         Ok(true)
     };
     let restored = restore_live::run(&repo, &request, &mut meanwhile, &Silent::default()).unwrap();
     let failed: Vec<&str> = restored.failures.iter().map(|said| said.path.as_str()).collect();
-    assert_eq!(failed, ["/a/gone", "/a/made", "/a/set", "/b/too-much", "/b/stays"], "{:?}", restored.failures);
+    assert_eq!(failed, ["/c", "/a/gone", "/a/made", "/a/set", "/b/too-much", "/b/stays"], "{:?}", restored.failures);
     assert!(restored.is_incomplete());
     for path in ["/a/set", "/a/made", "/b/too-much", "/b/stays/for"] {
         assert_eq!(hand.text(path), "theirs", "{path}");
     }
     let differs: Vec<&str> = restored.differences.iter().map(|said| said.path.as_str()).collect();
-    for path in ["/a/set", "/a/gone", "/a/made", "/b/too-much", "/b/stays"] {
+    // Who made it with a list of his own is not locked out, also where the data is as it was.
+    for path in ["/c", "/d"] {
+        assert_eq!(hand.acl(path), AclList::world(), "{path}");
+    }
+    for path in ["/a/set", "/a/gone", "/a/made", "/b/too-much", "/b/stays", "/c", "/d"] {
         assert!(differs.contains(&path), "{path} is not among {differs:?}");
     }
     // Nobody interferes any more.

@@ -62,14 +62,19 @@ impl Applying<'_> {
         self.monitor.begin(Phase::Writing, Unit::Nodes, Some(total));
         let mut raises: Raises<'_> =
             plan.raises.iter().filter(|raise| raise.first).map(|raise| (&*raise.target, raise)).collect();
-        // The first node that is created closed tells what the temporary ACL is, once the server has it.
-        let head = if let Some(first) = plan.steps.iter().position(Step::is_closed) {
-            self.first_closed(plan.steps.get(..=first).unwrap_or_default(), &mut raises, journal)?;
-            first + 1
-        } else {
+        // The first node that is created closed tells what the temporary ACL is, once the server has it; the next one does where
+        // somebody else created that.
+        let (mut head, mut learnt) = (0, false);
+        while !learnt
+            && let rest = plan.steps.get(head..).unwrap_or_default()
+            && let Some(first) = rest.iter().position(Step::is_closed)
+        {
+            learnt = self.first_closed(rest.get(..=first).unwrap_or_default(), &mut raises, journal)?;
+            head += first + 1;
+        }
+        if head == 0 {
             journal.save()?;
-            0
-        };
+        }
         self.steps(plan.steps.get(head..).unwrap_or_default(), &mut raises)?;
         self.send(|feeder| {
             for step in &plan.deletes {
@@ -93,19 +98,23 @@ impl Applying<'_> {
         Ok(())
     }
 
+    /// Gives whether the temporary ACL is known now.
     fn first_closed<'p>(
         &self,
         head: &'p [Step],
         raises: &mut Raises<'p>,
         journal: &mut Journal,
-    ) -> Result<(), EngineError> {
+    ) -> Result<bool, EngineError> {
         let path = head.last().map(|step| step.target().to_vec()).unwrap_or_default();
         journal.creates_first(&path)?;
         self.steps(head, raises)?;
+        if self.writer.is_others(&path) {
+            return Ok(false);
+        }
         match self.repo.block_on(self.client.get_acl(&path)) {
-            Ok(read) => journal.learnt(&read.value.0),
+            Ok(read) => journal.learnt(&read.value.0).map(|()| true),
             // It could not be created, and is among the failures.
-            Err(error) if error.code().is_some() => Ok(()),
+            Err(error) if error.code().is_some() => Ok(false),
             Err(error) => Err(self.stopped(error.into())),
         }
     }
@@ -182,7 +191,7 @@ impl Applying<'_> {
                 for chunk in steps.rchunks(READ_AT_ONCE) {
                     self.monitor.check()?;
                     let mut nodes = self.read(chunk)?;
-                    for step in chunk.iter().rev() {
+                    for step in chunk.iter().rev().filter(|step| !self.writer.is_others(step.target())) {
                         let list = nodes.remove(&*step.source).and_then(|node| node.acl);
                         let (Some(acl), Some(version)) = (list, step.acl_version()) else { continue };
                         if sender.blocking_send(Tighten { path: step.target().to_vec(), acl, version }).is_err() {

@@ -25,6 +25,7 @@ mod survey;
 mod tighten;
 pub mod verify;
 mod wanted;
+mod window;
 pub mod write;
 pub mod writer;
 

@@ -7,10 +7,18 @@ use zk_format::AclList;
 const MOST_OPS: usize = 1000;
 /// Bytes of a transaction. It has to pass `jute.maxbuffer` as a request, and with headers as a record of the log.
 const MOST_BYTES: usize = 256 << 10;
-/// Steps of a counter in one transaction.
+/// Bytes of one part of a counter's step beside the path.
+const PART_BYTES: usize = 48;
+/// Steps of a counter in one transaction, at most.
 pub const STEPS_AT_ONCE: i32 = 400;
 /// The name of the child by which a counter is raised.
 pub const COUNTER_CHILD: &[u8] = b"/zooark-counter";
+
+/// Steps of the counter of this parent in one transaction: each names the child twice.
+pub fn steps_at_once(parent: &[u8]) -> i32 {
+    let step = 2 * (parent.len() + COUNTER_CHILD.len() + PART_BYTES);
+    i32::try_from(MOST_BYTES / step).unwrap_or(STEPS_AT_ONCE).clamp(1, STEPS_AT_ONCE)
+}
 
 /// A write.
 #[derive(Clone, Debug)]
@@ -60,12 +68,13 @@ pub enum Write {
 impl Write {
     /// A counter from here to there, in pieces that fit into a transaction.
     pub fn raises(path: &[u8], from: i32, to: i32) -> impl Iterator<Item = Self> {
-        let pieces = (from..to).step_by(usize::try_from(STEPS_AT_ONCE).unwrap_or(1));
+        let steps = steps_at_once(path);
+        let pieces = (from..to).step_by(usize::try_from(steps).unwrap_or(1));
         pieces.map(move |start| Self::Raise {
             path: path.to_vec(),
             child: [path, COUNTER_CHILD].concat(),
             from: start,
-            to: to.min(start.saturating_add(STEPS_AT_ONCE)),
+            to: to.min(start.saturating_add(steps)),
         })
     }
 
@@ -110,7 +119,7 @@ impl Write {
             Self::Delete { path, .. } => (1, path.len() + 32),
             Self::Raise { child, from, to, .. } => {
                 let steps = usize::try_from(to.saturating_sub(*from)).unwrap_or(0);
-                (2 * steps, 2 * steps * (child.len() + 48))
+                (2 * steps, 2 * steps * (child.len() + PART_BYTES))
             }
         }
     }

@@ -4,18 +4,17 @@
 //! changed meanwhile is found by its version and left alone. Where an answer was lost, the node is looked at before
 //! anything is said.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
-use futures::stream::FuturesOrdered;
 use tokio::sync::mpsc::Receiver;
 use zk_connect::live::{Client, Code, LiveError, Op, OpResult};
 use zk_format::AclList;
 
 use super::plan::Said;
-use super::write::{Batch, COUNTER_CHILD, STEPS_AT_ONCE, Write};
+use super::write::{Batch, COUNTER_CHILD, STEPS_AT_ONCE, Write, steps_at_once};
 use crate::monitor::{Monitor, Phase};
 
 /// Transactions under way.
@@ -42,15 +41,17 @@ impl From<LiveError> for Stopped {
 /// See the module's head.
 pub struct Writer<'a> {
     pub(super) client: &'a Client,
-    monitor: &'a dyn Monitor,
+    pub(super) monitor: &'a dyn Monitor,
     failures: Mutex<Vec<Said>>,
+    /// Nodes that were to be created, and are somebody else's.
+    others: Mutex<HashSet<Vec<u8>>>,
     applied: AtomicU64,
 }
 
 impl<'a> Writer<'a> {
     /// Over this session.
     pub fn new(client: &'a Client, monitor: &'a dyn Monitor) -> Self {
-        Self { client, monitor, failures: Mutex::default(), applied: AtomicU64::new(0) }
+        Self { client, monitor, failures: Mutex::default(), others: Mutex::default(), applied: AtomicU64::new(0) }
     }
 
     /// What could not be written, and why.
@@ -78,57 +79,17 @@ impl<'a> Writer<'a> {
             Some((batch, outcome))
         };
         let settle = async |(batch, outcome): (Batch, Result<Vec<OpResult>, LiveError>)| {
-            let doubt = outcome.is_err();
+            let doubt = in_doubt(&outcome);
             fatal(outcome)?;
             self.one_by_one(&batch, doubt).await
         };
         self.in_window(batches, WINDOW, send, take, settle).await
     }
 
-    /// Sends what comes, so many pieces under way, and takes the answers in order; `take` gives what has to be settled.
-    ///
-    /// Pieces arrive in order or not at all: those under way are sent over one connection and end with it. And nothing is
-    /// settled while anything is under way, so that what is looked at holds still and nobody waits for a future that is not
-    /// polled meanwhile.
-    pub(super) async fn in_window<T, O, D>(
-        &self,
-        mut pieces: Receiver<T>,
-        window: usize,
-        send: impl AsyncFn(&Client, T) -> O,
-        take: impl Fn(O) -> Option<D>,
-        settle: impl AsyncFn(D) -> Result<(), Stopped>,
-    ) -> Result<(), Stopped> {
-        let mut open = true;
-        while open {
-            let (line, _) = self.until_answered(async || self.client.on_one_connection().await).await?;
-            let (mut under_way, mut doubtful) = (FuturesOrdered::new(), Vec::new());
-            while open || !under_way.is_empty() {
-                if self.monitor.cancelled() {
-                    return Err(Stopped::Cancelled);
-                }
-                tokio::select! {
-                    biased;
-                    Some(outcome) = under_way.next(), if !under_way.is_empty() => doubtful.extend(take(outcome)),
-                    piece = pieces.recv(), if open && doubtful.is_empty() && under_way.len() < window => match piece {
-                        Some(piece) => under_way.push_back(send(&line, piece)),
-                        None => open = false,
-                    },
-                    else => break,
-                }
-            }
-            for piece in doubtful {
-                settle(piece).await?;
-            }
-        }
-        Ok(())
-    }
-
     /// `doubt` where all of it may have happened.
     async fn one_by_one(&self, batch: &Batch, doubt: bool) -> Result<(), Stopped> {
         for write in &batch.writes {
-            if self.monitor.cancelled() {
-                return Err(Stopped::Cancelled);
-            }
+            self.go_on()?;
             match write {
                 // What came of it is seen in the counter: whatever came after it on its connection was lost, too.
                 Write::Raise { path, to, .. } if doubt => self.raise(path, *to).await?,
@@ -164,9 +125,7 @@ impl<'a> Writer<'a> {
                 Ok(answer) => return Ok((answer, doubt)),
                 Err(error) if is_passing(&error) && started.elapsed() < PATIENCE => {
                     doubt = true;
-                    if self.monitor.cancelled() {
-                        return Err(Stopped::Cancelled);
-                    }
+                    self.go_on()?;
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => return Err(error.into()),
@@ -179,15 +138,19 @@ impl<'a> Writer<'a> {
         let path = write.path();
         let why = match (write, code) {
             (Write::Delete { .. }, Code::NO_NODE) => return self.fine(),
-            (Write::Create { data, .. }, _) if doubt || code == Code::NODE_EXISTS => {
-                if code == Code::NODE_EXISTS || code == Code::BAD_VERSION {
-                    if self.holds(path, data.as_deref()).await? {
-                        return self.fine();
-                    }
-                    "somebody created it meanwhile, with other data: left as it is".to_owned()
-                } else {
-                    code.to_string()
+            // In doubt it may be ours, also where one that it was to replace has gone: then it has children by now, or another
+            // version.
+            (Write::Create { data, .. }, Code::NODE_EXISTS | Code::BAD_VERSION | Code::NOT_EMPTY)
+                if doubt || code == Code::NODE_EXISTS =>
+            {
+                let same = self.holds(path, data.as_deref()).await?;
+                if !(doubt && same) {
+                    self.others.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_vec());
                 }
+                if same {
+                    return self.fine();
+                }
+                "somebody created it meanwhile, with other data: left as it is".to_owned()
             }
             (Write::Create { data, acl, mode, over: Some(_), path }, Code::NO_NODE) => {
                 // The ephemeral node went by itself.
@@ -223,6 +186,7 @@ impl<'a> Writer<'a> {
     /// Raises a counter from wherever it stands.
     pub async fn raise(&self, path: &[u8], to: i32) -> Result<(), Stopped> {
         let (world, child) = (AclList::world(), [path, COUNTER_CHILD].concat());
+        let mut patience = Patience::new();
         loop {
             let (stat, _) = self.until_answered(async || self.client.exists(path).await).await?;
             let Some(stat) = stat else {
@@ -233,21 +197,29 @@ impl<'a> Writer<'a> {
             if stands >= to {
                 return self.fine();
             }
-            let end = to.min(stands.saturating_add(STEPS_AT_ONCE));
+            patience.seen(stands);
+            let end = to.min(stands.saturating_add(steps_at_once(path)));
             let piece = Write::Raise { path: path.to_vec(), child: child.clone(), from: stands, to: end };
             let mut ops = Vec::new();
             piece.ops(&world, &mut ops);
-            match self.client.multi_plain(&ops).await {
-                Ok(results) => {
-                    if let Some(code) = failure(&results) {
-                        self.fail(path, format!("its counter cannot be raised: {code}"));
-                        return Ok(());
-                    }
-                }
-                // What came of it is seen in the stat.
-                Err(error) if is_passing(&error) => tokio::time::sleep(PAUSE).await,
-                Err(error) => return Err(error.into()),
+            if let Some(code) = self.step(&ops, &patience).await? {
+                self.fail(path, format!("its counter cannot be raised: {code}"));
+                return Ok(());
             }
+        }
+    }
+
+    /// Sends a step of several; what came of it where the answer was lost is seen afterwards. Gives what it was refused with.
+    async fn step(&self, ops: &[Op<'_>], patience: &Patience) -> Result<Option<Code>, Stopped> {
+        self.go_on()?;
+        match self.client.multi_plain(ops).await {
+            Ok(results) => Ok(failure(&results)),
+            Err(error) if is_passing(&error) && patience.lasts() => {
+                tokio::time::sleep(PAUSE).await;
+                self.catch_up().await?;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -260,6 +232,7 @@ impl<'a> Writer<'a> {
 
     /// Raises a data version by writing; every transaction ends with the real data.
     pub async fn raise_version(&self, path: &[u8], data: Option<&[u8]>, to: i32) -> Result<(), Stopped> {
+        let mut patience = Patience::new();
         loop {
             let (stat, _) = self.until_answered(async || self.client.exists(path).await).await?;
             let Some(stat) = stat.map(|read| read.value) else {
@@ -269,20 +242,20 @@ impl<'a> Writer<'a> {
             if stat.version >= to {
                 return self.fine();
             }
+            patience.seen(stat.version);
             let end = to.min(stat.version.saturating_add(STEPS_AT_ONCE));
             let set = |version| Op::SetData { path, data: if version + 1 == end { data } else { None }, version };
             let ops: Vec<Op<'_>> = (stat.version..end).map(set).collect();
-            match self.client.multi_plain(&ops).await {
-                Ok(results) => {
-                    if let Some(code) = failure(&results) {
-                        self.fail(path, format!("its version cannot be raised: {code}"));
-                        return Ok(());
-                    }
-                }
-                Err(error) if is_passing(&error) => tokio::time::sleep(PAUSE).await,
-                Err(error) => return Err(error.into()),
+            if let Some(code) = self.step(&ops, &patience).await? {
+                self.fail(path, format!("its version cannot be raised: {code}"));
+                return Ok(());
             }
         }
+    }
+
+    /// Whether a node that was to be created is somebody else's: nothing more is done to it.
+    pub fn is_others(&self, path: &[u8]) -> bool {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
     }
 
     pub(super) fn done(&self, writes: u64) {
@@ -302,6 +275,29 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// How long something may fail without getting on.
+struct Patience {
+    since: Instant,
+    stands: Option<i32>,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { since: Instant::now(), stands: None }
+    }
+
+    /// Begins anew where it has got on.
+    fn seen(&mut self, stands: i32) {
+        if self.stands.replace(stands) != Some(stands) {
+            self.since = Instant::now();
+        }
+    }
+
+    fn lasts(&self) -> bool {
+        self.since.elapsed() < PATIENCE
+    }
+}
+
 /// The code of the part at fault.
 pub(super) fn failure(results: &[OpResult]) -> Option<Code> {
     let mut failed = results.iter().filter_map(|result| match result {
@@ -310,6 +306,11 @@ pub(super) fn failure(results: &[OpResult]) -> Option<Code> {
     });
     let first = failed.clone().next();
     failed.find(|code| !matches!(*code, Code::OK | Code::RUNTIME_INCONSISTENCY)).or(first)
+}
+
+/// Whether it may have happened all the same.
+fn in_doubt(outcome: &Result<Vec<OpResult>, LiveError>) -> bool {
+    outcome.as_ref().is_err_and(|error| error.code().is_none() && !matches!(error, LiveError::TooLarge { .. }))
 }
 
 fn all_done(outcome: &Result<Vec<OpResult>, LiveError>) -> bool {
