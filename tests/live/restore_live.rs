@@ -194,7 +194,8 @@ impl Hand {
     }
 }
 
-fn digest(perms: i32, id: &str) -> AclList {
+/// A list of one entry of the digest scheme.
+pub fn digest(perms: i32, id: &str) -> AclList {
     AclList::encode(&[Acl { perms, scheme: b"digest".to_vec(), id: id.as_bytes().to_vec() }])
 }
 

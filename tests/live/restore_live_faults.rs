@@ -17,7 +17,7 @@ use zk_format::AclList;
 
 use crate::client::{extended, options};
 use crate::names::{count_with_a_gap, next_name};
-use crate::restore_live::{Hand, Program, assert_restored};
+use crate::restore_live::{Hand, Program, assert_restored, digest};
 use crate::turn;
 
 fn repo(program: &Program) -> Repo {
@@ -70,7 +70,7 @@ fn what_others_changed_after_the_plan_is_left_to_them() {
     for path in ["/a", "/a/set", "/a/listed", "/a/gone", "/a/made", "/b"] {
         hand.create(path, "old");
     }
-    let closed = AclList::encode(&[zk_format::Acl { perms: 31, scheme: b"digest".to_vec(), id: b"bob:hash".to_vec() }]);
+    let closed = digest(31, "bob:hash");
     for path in ["/c", "/d"] {
         hand.create_as(path, "old", &closed, CreateMode::Persistent);
     }
@@ -183,7 +183,7 @@ fn a_restore_killed_anywhere_is_resumed() {
     // Each ACL is a transaction of its own: room for a kill among them.
     let hand = Hand::of(&source);
     hand.create("/closed", "c");
-    let list = AclList::encode(&[zk_format::Acl { perms: 31, scheme: b"digest".to_vec(), id: b"bob:hash".to_vec() }]);
+    let list = digest(31, "bob:hash");
     for index in 0..500 {
         hand.create_as(&format!("/closed/{index}"), "x", &list, CreateMode::Persistent);
     }
@@ -228,7 +228,6 @@ fn a_restore_survives_its_connections(#[case] side: Side, #[case] bytes: u64) {
     drop(source);
     let target = Server::start("3.9.4", extended()).unwrap();
     let proxy = Proxy::start(target.port()).unwrap();
-    // Whatever is asked first may be cut in vain at most three times.
     proxy.then((0..40).map(|round| Some(Fault { side, after: bytes * (1 + round % 7), then: Then::Cut })));
     let line = format!("restore {snapshot} zk://{} --zk-auth-file auth --yes --no-safety-snapshot", proxy.address());
     let restored = program.summary(&line, 0);

@@ -30,7 +30,7 @@ enum NoConnection {
 
 impl Client {
     /// A client of the same session that uses the present connection alone, or one made now: once that has ended, whatever is
-    /// sent through it is lost ([`LiveError::Lost`]). What is sent so arrives in order, or not at all.
+    /// sent through it is lost ([`LiveError::Lost`]). Nothing sent so reaches a server over a later connection.
     pub async fn on_one_connection(&self) -> Result<Self, LiveError> {
         let connection = self.connection(About { operation: "connect", path: b"" }).await?;
         Ok(Self { inner: self.inner.clone(), only: Some(connection) })
