@@ -16,11 +16,13 @@ use crate::error::RepositoryError;
 use crate::ids::{BlobId, BlobKind, PackId};
 use crate::seal::{SealError, open_part, seal_part};
 
-/// A pack is closed when its blobs reach this many bytes.
-pub const TARGET_PACK: usize = 16 << 20;
+/// A pack is closed when its blobs reach this many bytes,
+const TARGET_PACK: usize = 16 << 20;
+/// or this number: a footer of more would not fit into the bytes that are read at first.
+const MOST_BLOBS: usize = 1500;
 /// Longest pack: one value of the greatest length fits above the target.
 pub const MAX_PACK: u64 = 128 << 20;
-/// Bytes of a pack's end that are read at first; most footers fit.
+/// Bytes of a pack's end that are read at first; the footers that are written fit.
 pub const TAIL_READ: u64 = 64 << 10;
 
 const VERSION: u8 = 1;
@@ -133,9 +135,9 @@ impl PackBuilder {
         self.blobs.is_empty()
     }
 
-    /// Bytes so far.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
+    /// Whether it is to be closed.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= TARGET_PACK || self.blobs.len() >= MOST_BLOBS
     }
 
     /// Appends a blob sealed with [`PackBuilder::key`].
@@ -282,6 +284,20 @@ mod tests {
             panic!("the footer is not in there")
         };
         let tail = &pack.bytes[pack.bytes.len() - usize::try_from(length).unwrap()..];
+        assert!(matches!(read_tail(&crypto, pack.index.pack, pack.index.size, tail).unwrap(), Tail::Index(..)));
+    }
+
+    /// A cold reader needs one request for each pack. Without a bound a pack of a large tree needed two now and then.
+    #[test]
+    fn the_footer_of_a_full_pack_is_in_the_first_read() {
+        let crypto = crypto();
+        let mut builder = PackBuilder::named(PackId(Ulid::generate()), &crypto).unwrap();
+        while !builder.is_full() {
+            builder.push(BlobId([1; 32]), BlobKind::Value, u32::MAX, &[0; 300]);
+        }
+        let pack = builder.finish(&crypto).unwrap();
+        assert_eq!(pack.index.blobs.len(), MOST_BLOBS);
+        let tail = &pack.bytes[pack.bytes.len() - usize::try_from(TAIL_READ).unwrap()..];
         assert!(matches!(read_tail(&crypto, pack.index.pack, pack.index.size, tail).unwrap(), Tail::Index(..)));
     }
 

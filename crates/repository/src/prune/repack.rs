@@ -16,7 +16,7 @@ use crate::clock::Moment;
 use crate::error::RepositoryError;
 use crate::ids::{BlobId, BlobKind, PackId};
 use crate::manifest::{IndexPlace, NewPack, StackTable};
-use crate::pack::{FinishedPack, MAX_PACK, PackBuilder, PackIndex, TARGET_PACK, pack_path};
+use crate::pack::{FinishedPack, MAX_PACK, PackBuilder, PackIndex, pack_path};
 use crate::reader::BlobReader;
 use crate::rules::Rule;
 use crate::seal::{DEFAULT_LEVEL, frame_blob, open_blob, seal_blob};
@@ -256,7 +256,7 @@ impl<'n> Copier<'n> {
             open.push(blob.id, blob.kind, framed.raw_len, &sealed);
             successors.insert(open.id());
             self.placed.insert(blob.id, open.id());
-            if open.len() >= TARGET_PACK
+            if open.is_full()
                 && let Some(full) = self.open.take()
             {
                 self.written.push(upload(shared, full)?);

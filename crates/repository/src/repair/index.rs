@@ -26,7 +26,7 @@ use crate::error::RepositoryError;
 use crate::forget::is_refusal;
 use crate::ids::{BlobId, BlobKind, PackId, SnapshotId};
 use crate::manifest::{IndexPlace, Manifest, NewPack, StackTable};
-use crate::pack::{PackBuilder, TARGET_PACK};
+use crate::pack::PackBuilder;
 use crate::prune::{upload, write_list};
 use crate::reader::BlobReader;
 use crate::repository::Repository;
@@ -226,7 +226,7 @@ fn copy_blobs(
         for old in olds {
             found.entry(old).or_default().insert(into.id());
         }
-        if into.len() >= TARGET_PACK
+        if into.is_full()
             && let Some(full) = open.take()
         {
             packs.push(upload(shared, full)?);

@@ -9,7 +9,7 @@ use crate::backend::StoreError;
 use crate::blobs::{BlobError, BlobSink, PlainBlob};
 use crate::error::RepositoryError;
 use crate::ids::{BlobId, BlobKind};
-use crate::pack::{FinishedPack, TARGET_PACK};
+use crate::pack::FinishedPack;
 use crate::seal::{BASE_LEVEL, frame_blob, seal_blob, usual_level};
 
 impl BackupSession {
@@ -129,7 +129,7 @@ impl BackupSession {
                 // The pack may have been closed meanwhile; its successor has another key.
                 let Some(open) = packs.open.as_mut().filter(|open| open.id() == pack) else { continue };
                 open.push(blob.id, blob.kind, framed.raw_len, &sealed);
-                let is_full = open.len() >= TARGET_PACK;
+                let is_full = open.is_full();
                 packs.placed.insert(blob.id, Some(pack));
                 if is_full { packs.open.take() } else { None }
             };
