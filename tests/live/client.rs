@@ -220,6 +220,33 @@ fn an_expired_session_is_told_and_replaced() {
     server.stop().unwrap();
 }
 
+/// Its lock went when the target was read back just then.
+#[test]
+fn a_session_that_is_kept_is_resumed_while_nothing_is_asked() {
+    let _turn = turn::of_a_server();
+    let server = Server::start("3.9.4", Setup::default()).unwrap();
+    run(async {
+        let short = ConnectOptions { session_time_out: Duration::from_secs(2), ..options(&[server.address()]) };
+        let client = Client::connect(short).await.unwrap();
+        client.create(b"/own", None, &AclList::world(), CreateMode::Ephemeral).await.unwrap();
+        let kept = client.keep_session();
+        let (session, connections) = (client.session_id(), client.connections());
+        client.disconnect();
+        let other = Client::connect(options(&[server.address()])).await.unwrap();
+        // Three times as long as the session lives without a connection.
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert!(other.exists(b"/own").await.unwrap().is_some());
+        assert_eq!((client.session_id(), client.connections()), (session, connections + 1));
+        // Not for longer than is asked for.
+        drop(kept);
+        client.disconnect();
+        while other.exists(b"/own").await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert!(matches!(client.get_data(b"/own").await, Err(LiveError::SessionGone { .. })));
+    });
+}
+
 #[test]
 fn another_server_takes_over_when_one_dies() {
     let _turn = turn::of_an_ensemble();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use ulid::Ulid;
-use zk_connect::live::{Client, Code, CreateMode, LiveError, Op};
+use zk_connect::live::{Client, Code, CreateMode, KeptSession, LiveError, Op};
 use zk_format::AclList;
 
 use super::LiveRequest;
@@ -50,6 +50,8 @@ pub struct Lock {
     says: Option<Says>,
     /// Whether somebody else held it a moment ago: what was seen of the target before may not be true any more.
     pub waited: bool,
+    /// Nothing is asked of the session while the target is read back.
+    _session: KeptSession,
     /// Tells whether this process lives.
     _alive: File,
     file: PathBuf,
@@ -73,7 +75,7 @@ impl Lock {
         let (alive, before) = alive(&file, &name)?;
         // A session that ended while somebody was asked is replaced once more, by what this needs.
         client.exists(OWN).await.map_err(failing)?;
-        client.keep_to_session();
+        let session = client.keep_session();
         let says = Says {
             name,
             program: request.program.clone(),
@@ -83,7 +85,7 @@ impl Lock {
         };
         let data = serde_json::to_vec(&says).map_err(|error| EngineError::wrapping(ErrorKind::Failed, error))?;
         let (began, mut waited) = (Instant::now(), false);
-        let held = |says, waited| Self { says, waited, _alive: alive, file };
+        let held = |says, waited| Self { says, waited, _session: session, _alive: alive, file };
         loop {
             if monitor.cancelled() {
                 return Err(Cancelled.into());
@@ -154,7 +156,7 @@ async fn leave(client: &Client, name: Option<&str>) {
     };
     if tokio::time::timeout(LEAVE_WITHIN, leaving).await.is_err() {
         // The session ends by its time-out, and must not be kept alive until then.
-        client.disconnect();
+        client.abandon();
     }
 }
 

@@ -22,7 +22,7 @@ pub mod second;
 mod tls;
 pub mod wire;
 
-pub use client::{Client, Read};
+pub use client::{Client, KeptSession, Read};
 pub use code::Code;
 pub use error::{Broken, LiveError};
 pub use events::{Event, Events};

@@ -102,7 +102,7 @@ impl Client {
                 if session.id != 0 && !watched.is_empty() {
                     self.inner.events.missed();
                 }
-                Ok(self.install(dialled))
+                self.install(dialled)
             }
             Err(Refusal::Expired) => {
                 // The next operation opens a new session; this one's caller may have counted on the old.
@@ -122,14 +122,18 @@ impl Client {
         }
     }
 
-    fn install(&self, dialled: Dialled) -> Arc<Connection> {
+    fn install(&self, dialled: Dialled) -> Result<Arc<Connection>, NoConnection> {
         let connection = Arc::new(dialled.connection);
         let mut current = self.current();
+        // Closed meanwhile: a connection would keep the session alive, which nobody ends any more.
+        if current.closed {
+            return Err(NoConnection::Closed);
+        }
         current.connection = Some(connection.clone());
         current.session = dialled.session;
         current.read_only = dialled.read_only;
         current.connections += 1;
-        connection
+        Ok(connection)
     }
 
     /// Tries the servers in turn, with growing pauses between rounds, until the time for it is over.

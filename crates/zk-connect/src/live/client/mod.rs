@@ -3,12 +3,14 @@
 //! Reads are tried again on a new connection, within bounds; a write is sent once, and where its answer is lost the
 //! caller is told so and must look. After a reconnect credentials come first, then watches; that something may have
 //! been missed is told as [`super::Event::Missed`]. An expired session is replaced by a new one, without its ephemeral
-//! nodes: whoever was waiting is told. One that holds a lock is not replaced: see [`Client::keep_to_session`].
+//! nodes: whoever was waiting is told. One that holds a lock is not replaced: see [`Client::keep_session`].
 
 mod connecting;
+mod keeping;
 mod operations;
 mod paths;
 
+pub use keeping::KeptSession;
 pub use operations::Read;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -163,17 +165,17 @@ impl Client {
         }
     }
 
-    /// From now on every operation is one of the present session: once that is over, all of them fail with
-    /// [`LiveError::SessionGone`]. What such a session holds as an ephemeral node is held for as long as anything can be done.
-    pub fn keep_to_session(&self) {
-        self.current().only_this = true;
-    }
-
     /// Breaks the present connection, as a failing network does; the next operation resumes the session.
     pub fn disconnect(&self) {
         if let Some(connection) = &self.current().connection {
             connection.end(&Broken::Io("disconnected on request".to_owned()));
         }
+    }
+
+    /// Breaks the present connection and makes no other: the session ends by its time-out.
+    pub fn abandon(&self) {
+        self.current().closed = true;
+        self.disconnect();
     }
 
     /// Ends the session: its ephemeral nodes and watches go at once.
@@ -345,5 +347,23 @@ mod tests {
         assert_eq!(dialled.load(Ordering::Relaxed), 2);
         assert!(again.current().alive().is_some());
         assert!(matches!(bound.delete(b"/a", -1).await, Err(LiveError::Lost { .. })));
+    }
+
+    /// A connection that was being made would keep the session alive, and the lock that it holds.
+    #[tokio::test]
+    async fn who_is_closed_while_it_connects_has_no_connection() {
+        let (address, dialled) = server().await;
+        let client = client_of(address).await;
+        client.disconnect();
+        let mut connecting = std::pin::pin!(client.get_acl(b"/a"));
+        while dialled.load(Ordering::Relaxed) < 2 {
+            assert!(futures::poll!(&mut connecting).is_pending());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        client.abandon();
+        let lost = connecting.await.unwrap_err();
+        assert!(matches!(lost, LiveError::Lost { source: Broken::Dropped, .. }), "{lost:?}");
+        assert!(client.current().alive().is_none());
+        assert_eq!(dialled.load(Ordering::Relaxed), 2);
     }
 }
