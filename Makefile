@@ -15,7 +15,7 @@ demo: install-build-deps
 	tests/demo.sh
 
 test: install-deps fetch
-	RUST_TEST_THREADS=$(THREADS) $(CARGO) test
+	RUST_TEST_THREADS=$(THREADS) CARGO="$(CARGO)" tests/run.sh
 	tests/deploy/run.sh
 	@tests/live/fetch-stores.sh report
 	@tests/live/fetch-schemathesis.sh report
